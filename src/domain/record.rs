@@ -1,0 +1,1 @@
+//! The stages of a record (see `gateway::collect`).

@@ -1,0 +1,1 @@
+//! Requests of people under Art. 15–21.
