@@ -1,0 +1,10 @@
+DROP TABLE instance;
+DROP TABLE last_signed;
+DROP TABLE key_job;
+DROP TABLE key_tombstone;
+DROP TABLE owned_key;
+DROP TABLE audit_key;
+DROP TABLE secret;
+DROP TABLE subject_key;
+DROP TABLE kek;
+DROP TABLE installation;

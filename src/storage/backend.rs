@@ -1,0 +1,252 @@
+//! What differs between SQLite and PostgreSQL: how a connection is opened and what it must promise.
+
+use std::time::Duration;
+
+use diesel::Connection as _;
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::r2d2::ManageConnection;
+use diesel_migrations::MigrationHarness;
+
+use super::{Error, Result};
+
+/// A connection to one of the two back ends.
+pub enum Connection {
+    /// One file, one writer.
+    Sqlite(SqliteConnection),
+    /// A server, several instances.
+    Postgres(PgConnection),
+}
+
+/// Runs one body against whichever back end the connection is; the compiler checks it for both.
+macro_rules! on {
+    ($connection:expr, $c:ident => $body:expr) => {
+        match $connection {
+            $crate::storage::backend::Connection::Sqlite($c) => $body,
+            $crate::storage::backend::Connection::Postgres($c) => $body,
+        }
+    };
+}
+pub(crate) use on;
+
+/// Where a store lies. The scheme of the URL decides the back end, never a trial.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Location {
+    /// `sqlite:PATH`.
+    Sqlite(std::path::PathBuf),
+    /// `postgres://…`, with an optional `schema` of our own.
+    Postgres {
+        /// The URL, which may hold a password and is never printed.
+        url: String,
+        /// The schema that holds the tables.
+        schema: Option<String>,
+    },
+}
+
+impl Location {
+    /// Reads `sqlite:PATH` or `postgres://…[?…&amanat_schema=NAME]`.
+    ///
+    /// # Errors
+    /// [`Error::Location`] for any other scheme, an empty path, or a schema name that is not a plain
+    /// lower-case word.
+    pub fn parse(text: &str) -> Result<Self> {
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() {
+                return Err(Error::Location("sqlite: needs a path after the colon"));
+            }
+            return Ok(Self::Sqlite(path.into()));
+        }
+        if !(text.starts_with("postgres://") || text.starts_with("postgresql://")) {
+            return Err(Error::Location("a database URL begins with sqlite: or postgres://"));
+        }
+        let mut url = url::Url::parse(text).map_err(|_| Error::Location("this is not a URL"))?;
+        let schema = url
+            .query_pairs()
+            .find(|(key, _)| key == "amanat_schema")
+            .map(|(_, value)| value.into_owned());
+        if let Some(schema) = &schema {
+            let plain = schema.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+            if schema.is_empty() || !plain {
+                return Err(Error::Location("amanat_schema is a word of a-z, 0-9 and _"));
+            }
+            let rest: Vec<(String, String)> = url
+                .query_pairs()
+                .filter(|(key, _)| key != "amanat_schema")
+                .map(|(key, value)| (key.into_owned(), value.into_owned()))
+                .collect();
+            url.set_query(None);
+            if !rest.is_empty() {
+                url.query_pairs_mut().extend_pairs(rest);
+            }
+        }
+        Ok(Self::Postgres { url: url.into(), schema })
+    }
+
+    /// Opens a connection and has it promise durability and order.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store cannot be reached, [`Error::NotDurable`] when it would
+    /// answer a commit before it is on disk.
+    pub fn connect(&self) -> Result<Connection> {
+        match self {
+            Self::Sqlite(path) => connect_sqlite(path),
+            Self::Postgres { url, schema } => connect_postgres(url, schema.as_deref()),
+        }
+    }
+
+    /// Whether this is SQLite.
+    #[must_use]
+    pub const fn is_sqlite(&self) -> bool {
+        matches!(self, Self::Sqlite(_))
+    }
+}
+
+fn connect_sqlite(path: &std::path::Path) -> Result<Connection> {
+    let text = path.to_str().ok_or(Error::Location("the database path is not UTF-8"))?;
+    let mut connection = SqliteConnection::establish(text).map_err(Error::Unavailable)?;
+    connection.batch_execute(
+        "PRAGMA busy_timeout = 10000;
+         PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = ON;
+         PRAGMA secure_delete = ON;
+         PRAGMA recursive_triggers = ON;
+         PRAGMA trusted_schema = OFF;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA cache_size = -16384;
+         PRAGMA wal_autocheckpoint = 0;",
+    )?;
+    let mode: String = diesel::select(diesel::dsl::sql::<diesel::sql_types::Text>(
+        "(SELECT journal_mode FROM pragma_journal_mode)",
+    ))
+    .get_result(&mut connection)?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        return Err(Error::NotDurable("SQLite did not enter WAL mode; is the folder on a network file system?"));
+    }
+    Ok(Connection::Sqlite(connection))
+}
+
+fn connect_postgres(url: &str, schema: Option<&str>) -> Result<Connection> {
+    let mut connection = PgConnection::establish(url).map_err(Error::Unavailable)?;
+    connection.batch_execute("SET synchronous_commit = on; SET timezone = 'UTC'; SET client_min_messages = warning;")?;
+    if let Some(schema) = schema {
+        // The name was checked to be a plain word when the location was parsed.
+        connection.batch_execute(&format!(
+            "CREATE SCHEMA IF NOT EXISTS {schema}; SET search_path TO {schema};"
+        ))?;
+    }
+    let setting = |name: &str, connection: &mut PgConnection| -> Result<String> {
+        Ok(diesel::select(diesel::dsl::sql::<diesel::sql_types::Text>(&format!("current_setting('{name}')")))
+            .get_result(connection)?)
+    };
+    if setting("fsync", &mut connection)? != "on" {
+        return Err(Error::NotDurable("PostgreSQL runs with fsync = off"));
+    }
+    if setting("full_page_writes", &mut connection)? != "on" {
+        return Err(Error::NotDurable("PostgreSQL runs with full_page_writes = off"));
+    }
+    if setting("transaction_read_only", &mut connection)? != "off" {
+        return Err(Error::NotDurable("this PostgreSQL server is read-only, perhaps a standby"));
+    }
+    Ok(Connection::Postgres(connection))
+}
+
+impl Connection {
+    /// Runs a script of statements.
+    pub(crate) fn execute_script(&mut self, script: &str) -> Result<()> {
+        Ok(on!(self, c => c.batch_execute(script))?)
+    }
+
+    /// Runs the migrations that this store lacks and gives their number.
+    pub(crate) fn migrate(&mut self, migrations: Migrations) -> Result<usize> {
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Migration(error.to_string());
+        match self {
+            Self::Sqlite(c) => Ok(c.run_pending_migrations(migrations.sqlite).map_err(failed)?.len()),
+            Self::Postgres(c) => {
+                // One instance migrates; the others wait here and find nothing left to do.
+                c.batch_execute("SELECT pg_advisory_lock(710022)")?;
+                let ran = c.run_pending_migrations(migrations.postgres).map_err(failed).map(|ran| ran.len());
+                c.batch_execute("SELECT pg_advisory_unlock(710022)")?;
+                ran
+            }
+        }
+    }
+}
+
+/// Writes a function that inserts many rows: a cached one-row statement in a loop on SQLite, where
+/// that is as fast as a batch, and one statement over arrays on PostgreSQL, whose plan does not
+/// depend on their length.
+macro_rules! bulk_insert {
+    ($(#[$doc:meta])* fn $name:ident($row:ident: $type:ty) into $table:ident { $($column:ident: $sql:ty = $value:expr,)+ }) => {
+        $(#[$doc])*
+        pub(crate) fn $name(connection: &mut $crate::storage::backend::Connection, rows: &[&$type]) -> $crate::storage::Result<()> {
+            use diesel::prelude::*;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            match connection {
+                $crate::storage::backend::Connection::Sqlite(c) => {
+                    for $row in rows {
+                        diesel::insert_into($table::table).values(($($table::$column.eq($value),)+)).execute(c)?;
+                    }
+                }
+                $crate::storage::backend::Connection::Postgres(c) => {
+                    diesel::sql_query($crate::storage::backend::insert_from_arrays(stringify!($table), &[$(stringify!($column)),+]))
+                        .into_boxed()
+                        $(.bind::<diesel::sql_types::Array<$sql>, _>(rows.iter().map(|$row| $value).collect::<Vec<_>>()))+
+                        .execute(c)?;
+                }
+            }
+            Ok(())
+        }
+    };
+}
+pub(crate) use bulk_insert;
+
+/// A value that is the same in every row.
+pub(crate) const fn same<R, T: Copy>(_row: &R, value: T) -> T {
+    value
+}
+
+/// `INSERT INTO table (a, b) SELECT * FROM unnest($1, $2)`.
+pub(crate) fn insert_from_arrays(table: &str, columns: &[&str]) -> String {
+    let places: Vec<String> = (1..=columns.len()).map(|place| format!("${place}")).collect();
+    format!("INSERT INTO {table} ({}) SELECT * FROM unnest({})", columns.join(", "), places.join(", "))
+}
+
+/// The migrations of one store, for both back ends.
+pub(crate) struct Migrations {
+    pub(crate) sqlite: diesel_migrations::EmbeddedMigrations,
+    pub(crate) postgres: diesel_migrations::EmbeddedMigrations,
+}
+
+/// Opens connections for a pool.
+pub(crate) struct Manager(pub(crate) Location);
+
+impl ManageConnection for Manager {
+    type Connection = Connection;
+    type Error = Error;
+
+    fn connect(&self) -> Result<Connection> {
+        self.0.connect()
+    }
+
+    fn is_valid(&self, connection: &mut Connection) -> Result<()> {
+        connection.execute_script("SELECT 1")
+    }
+
+    fn has_broken(&self, connection: &mut Connection) -> bool {
+        match connection {
+            Connection::Sqlite(_) => std::thread::panicking(),
+            Connection::Postgres(c) => {
+                use diesel::connection::TransactionManager;
+                std::thread::panicking()
+                    || <PgConnection as diesel::Connection>::TransactionManager::is_broken_transaction_manager(c)
+            }
+        }
+    }
+}
+
+/// How long a reader waits for a connection of the pool.
+pub(crate) const POOL_WAIT: Duration = Duration::from_secs(5);

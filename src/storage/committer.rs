@@ -1,0 +1,466 @@
+//! Group commit: one writer a process, which runs what waits as one transaction.
+//!
+//! A durable commit costs about one `fsync`. The writer takes everything that waits (without
+//! lingering), runs it, appends the leaves of all of it in order, commits once, and only then
+//! answers. A batch that fails is rolled back and runs again with each unit in a savepoint of its
+//! own, so that only the faulty unit fails. If it is unknown whether a commit happened, the log is
+//! asked: the leaf of the first unit stands there or does not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use diesel::prelude::*;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::domain::id::SubjectId;
+use crate::domain::policy::PolicyHash;
+
+use super::backend::on;
+use super::schema::installation;
+use super::sql_types::Micros;
+use super::unit::{Body, Transaction};
+use super::{
+    Collect, Committed, Connection, Error, LeafRow, Location, Outcome, Result, Step, Unit, audit_log, consents,
+    deliveries, identities, records, seen_events, subjects,
+};
+
+/// The most leaves in one batch.
+const LEAVES_PER_BATCH: usize = 1_024;
+/// How long a commit of unknown outcome is asked for.
+const READ_BACK: Duration = Duration::from_secs(30);
+/// A write-ahead log above this many bytes is truncated by the writer itself, because under constant
+/// load a passive checkpoint never catches up.
+const WAL_LIMIT: u64 = 64 << 20;
+
+/// A unit with the place for its answer.
+pub(super) struct Job {
+    pub(super) unit: Unit,
+    pub(super) answer: oneshot::Sender<Result<Outcome>>,
+}
+
+/// What the world may see of the writer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Number of leaves after the newest commit.
+    pub size: u64,
+}
+
+/// How the writer works.
+pub(super) struct Settings {
+    pub(super) location: Location,
+    pub(super) batch_units: usize,
+    /// Called with every batch: units, leaves, seconds.
+    pub(super) observe: Arc<dyn Fn(usize, usize, f64) + Send + Sync>,
+}
+
+/// Starts the writer's thread. It ends when every sender is gone and the queue is empty.
+pub(super) fn start(
+    settings: Settings,
+    connection: Connection,
+    jobs: mpsc::Receiver<Job>,
+    head: watch::Sender<Head>,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("committer".to_owned())
+        .spawn(move || Writer { settings, connection, head, failing: false }.run(jobs))
+}
+
+struct Writer {
+    settings: Settings,
+    connection: Connection,
+    head: watch::Sender<Head>,
+    failing: bool,
+}
+
+impl Writer {
+    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        while let Some(first) = jobs.blocking_recv() {
+            let mut batch = vec![first];
+            let mut leaves = leaf_count(&batch);
+            while batch.len() < self.settings.batch_units && leaves < LEAVES_PER_BATCH {
+                let Ok(job) = jobs.try_recv() else { break };
+                leaves += job.unit.leaves.len();
+                batch.push(job);
+            }
+            self.commit(batch);
+            self.keep_wal_short();
+        }
+    }
+
+    /// Runs a batch until each of its units has an answer.
+    fn commit(&mut self, mut batch: Vec<Job>) {
+        let started = Instant::now();
+        let (units, leaves) = (batch.len(), leaf_count(&batch));
+        let outcomes = match self.attempt(&mut batch, Isolation::Together) {
+            Ok(outcomes) => Ok(outcomes),
+            Err(Failure::Lost) => self.read_back(&mut batch),
+            // One unit alone cannot have been spoiled by another.
+            Err(Failure::Statement(error)) if batch.len() == 1 && !is_conflict(&error) => Err(error),
+            Err(Failure::Statement(_)) => self.attempt_until_settled(&mut batch),
+        };
+        match outcomes {
+            Ok(outcomes) => {
+                self.failing = false;
+                for (job, outcome) in batch.into_iter().zip(outcomes) {
+                    // The caller may have gone away; its change stands all the same.
+                    drop(job.answer.send(outcome));
+                }
+            }
+            Err(error) => {
+                if !self.failing {
+                    tracing::error!(error = &error as &dyn std::error::Error, "a batch of changes could not be committed");
+                }
+                self.failing = true;
+                let passing = error.is_passing();
+                let mut error = Some(error);
+                for job in batch {
+                    let answer = error.take().unwrap_or(if passing { Error::Overloaded } else { Error::Unknown });
+                    drop(job.answer.send(Err(answer)));
+                }
+            }
+        }
+        (self.settings.observe)(units, leaves, started.elapsed().as_secs_f64());
+    }
+
+    /// Runs a batch again, each unit in a savepoint of its own; serialisation conflicts up to five
+    /// times.
+    fn attempt_until_settled(&mut self, batch: &mut [Job]) -> Result<Vec<Result<Outcome>>> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.attempt(batch, Isolation::Apart) {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(Failure::Lost) => return self.read_back(batch),
+                Err(Failure::Statement(error)) if tries < 5 && is_conflict(&error) => {
+                    std::thread::sleep(Duration::from_millis(5 * tries));
+                }
+                Err(Failure::Statement(error)) => return Err(error),
+            }
+        }
+    }
+
+    fn attempt(&mut self, batch: &mut [Job], isolation: Isolation) -> std::result::Result<Vec<Result<Outcome>>, Failure> {
+        let begin = match &self.connection {
+            Connection::Sqlite(_) => "BEGIN IMMEDIATE",
+            Connection::Postgres(_) => "BEGIN",
+        };
+        if let Err(error) = self.connection.execute_script(begin) {
+            return Err(self.after_failure(error));
+        }
+        let ran = match isolation {
+            Isolation::Together => self.run_together(batch),
+            Isolation::Apart => self.run_apart(batch),
+        };
+        match ran {
+            Ok((outcomes, size)) => match self.connection.execute_script("COMMIT") {
+                Ok(()) => {
+                    if let Some(size) = size {
+                        self.head.send_replace(Head { size });
+                    }
+                    Ok(outcomes)
+                }
+                Err(error) => {
+                    if matches!(self.connection, Connection::Sqlite(_)) {
+                        // SQLite says whether it committed: it did not.
+                        Err(self.after_failure(error))
+                    } else {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "the outcome of a commit is unknown");
+                        Err(Failure::Lost)
+                    }
+                }
+            },
+            Err(error) => Err(self.after_failure(error)),
+        }
+    }
+
+    /// Rolls back; where even that fails, the connection is replaced.
+    fn after_failure(&mut self, error: Error) -> Failure {
+        if self.connection.execute_script("ROLLBACK").is_err()
+            && let Ok(connection) = self.settings.location.connect()
+        {
+            self.connection = connection;
+        }
+        Failure::Statement(error)
+    }
+
+    fn run_together(&mut self, batch: &mut [Job]) -> Result<(Vec<Result<Outcome>>, Option<u64>)> {
+        let mut units: Vec<&mut Unit> = batch.iter_mut().map(|job| &mut job.unit).collect();
+        let (verdicts, size) = run(&mut self.connection, &mut units)?;
+        Ok((verdicts.into_iter().map(Ok).collect(), size))
+    }
+
+    fn run_apart(&mut self, batch: &mut [Job]) -> Result<(Vec<Result<Outcome>>, Option<u64>)> {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut size = None;
+        for job in batch {
+            self.connection.execute_script("SAVEPOINT unit")?;
+            match run(&mut self.connection, &mut [&mut job.unit]) {
+                Ok((mut verdicts, grown)) => {
+                    self.connection.execute_script("RELEASE SAVEPOINT unit")?;
+                    size = grown.or(size);
+                    outcomes.push(verdicts.pop().ok_or(Error::Unknown));
+                }
+                Err(error) if is_conflict(&error) || error.is_passing() => return Err(error),
+                Err(error) => {
+                    self.connection.execute_script("ROLLBACK TO SAVEPOINT unit; RELEASE SAVEPOINT unit")?;
+                    tracing::error!(error = &error as &dyn std::error::Error, "one change could not be committed");
+                    outcomes.push(Err(error));
+                }
+            }
+        }
+        Ok((outcomes, size))
+    }
+
+    /// After a lost connection: asks the log whether the batch stands there, and runs it again if it
+    /// does not.
+    fn read_back(&mut self, batch: &mut [Job]) -> Result<Vec<Result<Outcome>>> {
+        let deadline = Instant::now() + READ_BACK;
+        while Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(200));
+            let Ok(connection) = self.settings.location.connect() else { continue };
+            self.connection = connection;
+            let Ok(stands) = self.committed_before(batch) else { continue };
+            return match stands {
+                Some(outcomes) => Ok(outcomes),
+                None => match self.attempt(batch, Isolation::Apart) {
+                    Ok(outcomes) => Ok(outcomes),
+                    Err(Failure::Lost) => Err(Error::Unknown),
+                    Err(Failure::Statement(error)) => Err(error),
+                },
+            };
+        }
+        Err(Error::Unknown)
+    }
+
+    /// The answers of a batch that did commit; `None` if it did not. A batch commits whole, so any
+    /// of its leaves tells; units whose leaves do not stand in a batch that did were stale.
+    fn committed_before(&mut self, batch: &[Job]) -> Result<Option<Vec<Result<Outcome>>>> {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut any = false;
+        for job in batch {
+            let mut leaves = Vec::with_capacity(job.unit.leaves.len());
+            let mut time = Micros(0);
+            for leaf in &job.unit.leaves {
+                if let Some(stored) = audit_log::leaf_of_entry(&mut self.connection, leaf.draft.entry())? {
+                    leaves.push((stored.entry, stored.seq));
+                    time = stored.time;
+                }
+            }
+            if leaves.is_empty() {
+                outcomes.push(Ok(Outcome::Stale));
+            } else {
+                any = true;
+                outcomes.push(Ok(Outcome::Committed(Committed { time, leaves })));
+            }
+        }
+        Ok(any.then_some(outcomes))
+    }
+
+    /// A passive checkpoint now and then keeps the write-ahead log short; above the limit the writer
+    /// waits for the readers and truncates it.
+    fn keep_wal_short(&mut self) {
+        let Location::Sqlite(path) = &self.settings.location else { return };
+        let mut wal = path.clone().into_os_string();
+        wal.push("-wal");
+        let length = std::fs::metadata(PathBuf::from(wal)).map_or(0, |metadata| metadata.len());
+        let script = if length > WAL_LIMIT {
+            "PRAGMA wal_checkpoint(RESTART)"
+        } else if length > WAL_LIMIT / 4 {
+            "PRAGMA wal_checkpoint(PASSIVE)"
+        } else {
+            return;
+        };
+        if let Err(error) = self.connection.execute_script(script) {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the write-ahead log could not be checkpointed now");
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Isolation {
+    Together,
+    Apart,
+}
+
+enum Failure {
+    /// Rolled back.
+    Statement(Error),
+    /// The commit was sent and no answer came.
+    Lost,
+}
+
+fn leaf_count(batch: &[Job]) -> usize {
+    batch.iter().map(|job| job.unit.leaves.len()).sum()
+}
+
+fn is_conflict(error: &Error) -> bool {
+    use diesel::result::{DatabaseErrorKind, Error as Diesel};
+    match error {
+        Error::Statement(Diesel::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => true,
+        Error::Statement(Diesel::DatabaseError(_, information)) => information.message().contains("deadlock"),
+        _ => false,
+    }
+}
+
+/// Runs units in an open transaction: locks what they rest on, turns away what is stale, makes the
+/// changes, inserts what was collected, appends the leaves. Gives each unit's outcome, and the new
+/// size of the log if it grew.
+fn run(connection: &mut Connection, units: &mut [&mut Unit]) -> Result<(Vec<Outcome>, Option<u64>)> {
+    let touched: BTreeSet<SubjectId> =
+        units.iter().flat_map(|unit| unit.rests_on.iter().map(|expected| expected.subject)).collect();
+    let versions = subjects::lock(connection, &touched.into_iter().collect::<Vec<_>>())?;
+    let policy = policy_in_force(connection)?;
+    let mut transaction = Transaction { connection, versions, policy };
+
+    let mut verdicts: Vec<Option<Outcome>> = units.iter().map(|_| None).collect();
+    for (unit, verdict) in units.iter_mut().zip(&mut verdicts) {
+        if is_stale(unit, &transaction) {
+            *verdict = Some(Outcome::Stale);
+        } else if let Body::Change(change) = &mut unit.body {
+            transaction.connection().execute_script("SAVEPOINT change")?;
+            let step = change(&mut transaction, &mut unit.leaves)?;
+            if step == Step::Stale {
+                transaction.connection().execute_script("ROLLBACK TO SAVEPOINT change")?;
+                *verdict = Some(Outcome::Stale);
+            }
+            transaction.connection().execute_script("RELEASE SAVEPOINT change")?;
+        }
+    }
+    // A change of this batch may have raised a version that a collected unit rests on.
+    for (unit, verdict) in units.iter().zip(&mut verdicts) {
+        if verdict.is_none() && matches!(unit.body, Body::Collect(_)) && is_stale(unit, &transaction) {
+            *verdict = Some(Outcome::Stale);
+        }
+    }
+    insert_collected(&mut transaction, units, &mut verdicts)?;
+    append_leaves(transaction.connection, units, verdicts)
+}
+
+fn policy_in_force(connection: &mut Connection) -> Result<PolicyHash> {
+    let hash: Vec<u8> = on!(connection, c => installation::table.select(installation::policy).first(c))?;
+    Ok(PolicyHash(hash.try_into().map_err(|_| Error::Malformed { table: "installation" })?))
+}
+
+fn is_stale(unit: &Unit, transaction: &Transaction<'_>) -> bool {
+    unit.policy.is_some_and(|policy| policy != transaction.policy)
+        || unit.rests_on.iter().any(|expected| {
+            expected.version.is_some_and(|seen| transaction.version(expected.subject) != Some(seen))
+        })
+}
+
+/// The fixed list of statements of the hot path, over all collected units that still stand.
+fn insert_collected(transaction: &mut Transaction<'_>, units: &[&mut Unit], verdicts: &mut [Option<Outcome>]) -> Result<()> {
+    let mut standing: Vec<(usize, &Collect)> = units
+        .iter()
+        .enumerate()
+        .filter_map(|(position, unit)| match &unit.body {
+            Body::Collect(rows) => Some((position, &**rows)),
+            Body::Change(_) => None,
+        })
+        .filter(|(position, _)| verdicts.get(*position).is_some_and(Option::is_none))
+        .collect();
+    if standing.is_empty() {
+        return Ok(());
+    }
+    let marks: Vec<(&[[u8; 32]], Micros)> =
+        standing.iter().map(|(_, rows)| (rows.marks.as_slice(), rows.at.unwrap_or(Micros(0)))).collect();
+    let repeated = seen_events::insert_new(transaction.connection, &marks)?;
+    let mut turned_away = BTreeMap::new();
+    for ((position, _), again) in standing.iter().zip(repeated) {
+        if !again.is_empty() {
+            turned_away.insert(*position, Outcome::Duplicates(again));
+        }
+    }
+    for (position, rows) in &standing {
+        if turned_away.contains_key(position) || rows.identifiers.is_empty() {
+            continue;
+        }
+        if !identities::insert_index(transaction.connection, &rows.identifiers)? {
+            forget_marks(transaction.connection, &rows.marks)?;
+            turned_away.insert(*position, Outcome::IdentifierTaken);
+        }
+    }
+    for (position, outcome) in &turned_away {
+        if let Some(verdict) = verdicts.get_mut(*position) {
+            *verdict = Some(outcome.clone());
+        }
+    }
+    standing.retain(|(position, _)| !turned_away.contains_key(position));
+
+    let connection = &mut *transaction.connection;
+    subjects::insert(connection, &all(&standing, |rows| &rows.subjects))?;
+    identities::insert(connection, &all(&standing, |rows| &rows.identifiers))?;
+    identities::insert_edges(connection, &all(&standing, |rows| &rows.edges))?;
+    for (subject, profile) in all(&standing, |rows| &rows.raised) {
+        subjects::move_to_profile(transaction, *subject, *profile)?;
+    }
+    let connection = &mut *transaction.connection;
+    consents::insert_lines(connection, &all(&standing, |rows| &rows.lines))?;
+    consents::insert_events(connection, &all(&standing, |rows| &rows.events))?;
+    records::insert(connection, &all(&standing, |rows| &rows.records))?;
+    deliveries::insert(connection, &all(&standing, |rows| &rows.deliveries))
+}
+
+/// The rows of one kind of all units.
+fn all<'a, T>(standing: &[(usize, &'a Collect)], rows: impl Fn(&'a Collect) -> &'a Vec<T>) -> Vec<&'a T> {
+    standing.iter().flat_map(|(_, collect)| rows(collect)).collect()
+}
+
+fn append_leaves(
+    connection: &mut Connection,
+    units: &[&mut Unit],
+    verdicts: Vec<Option<Outcome>>,
+) -> Result<(Vec<Outcome>, Option<u64>)> {
+    let leaves: Vec<&LeafRow> = units
+        .iter()
+        .zip(&verdicts)
+        .filter(|(_, verdict)| verdict.is_none())
+        .flat_map(|(unit, _)| unit.leaves.iter())
+        .collect();
+    if leaves.is_empty() {
+        let time = Micros::from(now());
+        let outcomes = verdicts
+            .into_iter()
+            .map(|verdict| verdict.unwrap_or_else(|| Outcome::Committed(Committed { time, leaves: Vec::new() })))
+            .collect();
+        return Ok((outcomes, None));
+    }
+    let (head, database_clock) = audit_log::take_head(connection)?;
+    let time = database_clock.unwrap_or_else(|| Micros::from(now())).max(head.last_time);
+    let mut positions = audit_log::append(connection, head, time, &leaves)?.into_iter();
+    let mut size = 0;
+    let outcomes = units
+        .iter()
+        .zip(verdicts)
+        .map(|(unit, verdict)| {
+            verdict.unwrap_or_else(|| {
+                let leaves: Vec<_> = unit
+                    .leaves
+                    .iter()
+                    .zip(positions.by_ref())
+                    .map(|(leaf, position)| {
+                        size = position + 1;
+                        (leaf.draft.entry(), position)
+                    })
+                    .collect();
+                Outcome::Committed(Committed { time, leaves })
+            })
+        })
+        .collect();
+    Ok((outcomes, Some(size)))
+}
+
+fn forget_marks(connection: &mut Connection, marks: &[[u8; 32]]) -> Result<()> {
+    use super::schema::seen_event;
+    for mark in marks {
+        on!(connection, c => diesel::delete(seen_event::table.find(&mark[..])).execute(c))?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the committer owns the time of a commit on SQLite")]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}

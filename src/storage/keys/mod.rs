@@ -1,0 +1,219 @@
+//! The key store: wrapped keys in a database of their own.
+//!
+//! A key is written here, durably, before the data that needs it, and destroyed here before an
+//! erasure is called done. So writes have a group committer too, and no write here waits for the
+//! data store. A backup of the data alone is unreadable.
+
+pub mod schema;
+
+mod rows;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::r2d2::Pool;
+use tokio::sync::{mpsc, oneshot};
+
+use super::backend::{Manager, Migrations, POOL_WAIT, on};
+use super::sql_types::{Id16, Micros};
+use super::{Connection, Error, Location, Result};
+use crate::domain::id::InstallationId;
+
+pub use rows::{
+    LastSigned, StoredAuditKey, StoredKek, StoredOwnedKey, StoredSecret, StoredSubjectKey, StoredTombstone, audit_keys_by_ids,
+    audit_keys_of, begin_job, compare_and_sign, delete_audit_keys, delete_owned_key, delete_owned_keys_of, delete_subject_keys,
+    erased_whole, fingerprints_alive, insert_audit_keys, insert_kek, insert_owned_keys, insert_secret, insert_subject_keys,
+    insert_tombstones, job, keks, last_signed, note_job, open_job, owned_key, page_to_rewrap, replace_wrapped, secrets,
+    set_kek_state, set_secret_state, subject_key, subject_key_page, subject_keys, tombstoned_subjects, wrapped_under, KeyJob,
+    Rewrappable, WrappedRow,
+};
+
+const SQLITE: diesel_migrations::EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/keys/sqlite");
+const POSTGRES: diesel_migrations::EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/keys/postgres");
+
+/// How long a write waits for a place in a full queue.
+const QUEUE_WAIT: Duration = Duration::from_secs(5);
+/// The most writes in one commit.
+const BATCH: usize = 512;
+
+type Write = Box<dyn FnMut(&mut Connection) -> Result<()> + Send>;
+
+struct Job {
+    write: Write,
+    answer: oneshot::Sender<Result<()>>,
+}
+
+/// The key store.
+#[derive(Clone)]
+pub struct KeyStore {
+    readers: Pool<Manager>,
+    writer: mpsc::Sender<Job>,
+    location: Location,
+    thread: Arc<std::sync::Mutex<Option<std::thread::JoinHandle<()>>>>,
+}
+
+impl KeyStore {
+    /// Runs the migrations that the store lacks and gives their number.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or a migration fails.
+    pub fn migrate(location: &Location) -> Result<usize> {
+        let mut connection = location.connect()?;
+        connection.migrate(Migrations { sqlite: SQLITE, postgres: POSTGRES })
+    }
+
+    /// Opens the store and starts its committer.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub fn open(location: &Location, readers: u32) -> Result<Self> {
+        let pool = Pool::builder()
+            .max_size(readers)
+            .min_idle(Some(1))
+            .connection_timeout(POOL_WAIT)
+            .test_on_check_out(!location.is_sqlite())
+            .build(Manager(location.clone()))
+            .map_err(Error::Exhausted)?;
+        let connection = location.connect()?;
+        let (writer, jobs) = mpsc::channel(1024);
+        let place = location.clone();
+        let thread = std::thread::Builder::new()
+            .name("key-committer".to_owned())
+            .spawn(move || run(connection, &place, jobs))
+            .map_err(|_| Error::Stopped)?;
+        Ok(Self { readers: pool, writer, location: location.clone(), thread: Arc::new(std::sync::Mutex::new(Some(thread))) })
+    }
+
+    /// Reads on the blocking pool.
+    ///
+    /// # Errors
+    /// What `read` fails with, and when no connection becomes free.
+    pub async fn read<T: Send + 'static>(&self, read: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static) -> Result<T> {
+        let readers = self.readers.clone();
+        tokio::task::spawn_blocking(move || read(&mut *readers.get().map_err(Error::Exhausted)?))
+            .await
+            .map_err(|_| Error::Stopped)?
+    }
+
+    /// A connection for reading, for callers that may block.
+    ///
+    /// # Errors
+    /// When none becomes free.
+    pub fn reader(&self) -> Result<super::ReadConnection> {
+        self.readers.get().map_err(Error::Exhausted)
+    }
+
+    /// Writes durably. The closure may run twice; it gives its rows and reads nothing from outside.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] when the queue stays full; what the closure fails with.
+    pub async fn write(&self, write: impl FnMut(&mut Connection) -> Result<()> + Send + 'static) -> Result<()> {
+        let (answer, answered) = oneshot::channel();
+        self.writer.send_timeout(Job { write: Box::new(write), answer }, QUEUE_WAIT).await.map_err(|error| match error {
+            mpsc::error::SendTimeoutError::Timeout(_) => Error::Overloaded,
+            mpsc::error::SendTimeoutError::Closed(_) => Error::Stopped,
+        })?;
+        answered.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Makes destroyed keys leave the write-ahead log of SQLite too. On PostgreSQL, dead rows and the
+    /// log keep wrapped keys for a while, which is why there are KEK epochs.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn flush_destroyed(&self) -> Result<()> {
+        let location = self.location.clone();
+        tokio::task::spawn_blocking(move || {
+            if location.is_sqlite() {
+                location.connect()?.execute_script("PRAGMA wal_checkpoint(TRUNCATE)")?;
+            }
+            Ok(())
+        })
+        .await
+        .map_err(|_| Error::Stopped)?
+    }
+
+    /// Where the store lies.
+    #[must_use]
+    pub const fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Ends the committer after what waits is done.
+    pub fn close(self) {
+        let Self { writer, thread, readers, .. } = self;
+        drop(writer);
+        drop(readers);
+        let thread = thread.lock().ok().and_then(|mut slot| slot.take());
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the key committer ended with a panic");
+        }
+    }
+}
+
+/// The installation's id, if the store was ever set up.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn installation(connection: &mut Connection) -> Result<Option<InstallationId>> {
+    let id: Option<Id16> =
+        on!(connection, c => schema::installation::table.select(schema::installation::id).first(c).optional())?;
+    Ok(id.map(Into::into))
+}
+
+/// Sets the store up with the installation's id. Does nothing if it was set up before.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn set_up(connection: &mut Connection, id: InstallationId, at: Micros) -> Result<()> {
+    if installation(connection)?.is_some() {
+        return Ok(());
+    }
+    on!(connection, c => diesel::insert_into(schema::installation::table)
+        .values((schema::installation::id.eq(Id16::from(id)), schema::installation::created_at.eq(at)))
+        .execute(c))?;
+    Ok(())
+}
+
+fn run(mut connection: Connection, location: &Location, mut jobs: mpsc::Receiver<Job>) {
+    while let Some(first) = jobs.blocking_recv() {
+        let mut batch = vec![first];
+        while batch.len() < BATCH {
+            let Ok(job) = jobs.try_recv() else { break };
+            batch.push(job);
+        }
+        let together = transaction(&mut connection, location, &mut batch);
+        if together.is_ok() || batch.len() == 1 {
+            let mut together = Some(together);
+            for job in batch {
+                drop(job.answer.send(together.take().unwrap_or(Ok(()))));
+            }
+            continue;
+        }
+        // One of them spoiled it for all: each by itself.
+        for job in batch {
+            let mut alone = [job];
+            let outcome = transaction(&mut connection, location, &mut alone);
+            let [job] = alone;
+            drop(job.answer.send(outcome));
+        }
+    }
+}
+
+fn transaction(connection: &mut Connection, location: &Location, batch: &mut [Job]) -> Result<()> {
+    let begin = if matches!(connection, Connection::Sqlite(_)) { "BEGIN IMMEDIATE" } else { "BEGIN" };
+    let done = connection
+        .execute_script(begin)
+        .and_then(|()| batch.iter_mut().try_for_each(|job| (job.write)(connection)))
+        .and_then(|()| connection.execute_script("COMMIT"));
+    if done.is_err()
+        && connection.execute_script("ROLLBACK").is_err()
+        && let Ok(fresh) = location.connect()
+    {
+        *connection = fresh;
+    }
+    done
+}

@@ -1,0 +1,268 @@
+//! State rows: one a person, whose version rises with everything that can change a decision.
+
+use std::collections::BTreeMap;
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Integer, SmallInt};
+
+use crate::domain::id::{EntryId, PurposeId, SubjectId};
+use crate::domain::subject::SubjectStatus;
+
+use super::backend::{bulk_insert, on, same};
+use super::schema::subject;
+use super::sql_types::{Id16, Instant, Micros, Uuid16};
+use super::{Connection, Error, Result, Transaction};
+
+/// Version of a state row, from 1.
+pub type Version = i64;
+
+/// A person met for the first time.
+pub struct NewSubject {
+    /// The id.
+    pub id: SubjectId,
+    /// The profile it joins; its own id if none.
+    pub profile: SubjectId,
+    /// Whether it stands for a device or browser and not for a person as such.
+    pub device: bool,
+    /// When.
+    pub created_at: Micros,
+    /// The leaf that made it.
+    pub entry: EntryId,
+}
+
+/// A state row.
+#[derive(Clone, Debug)]
+pub struct StoredSubject {
+    /// The id.
+    pub id: SubjectId,
+    /// The profile.
+    pub profile: SubjectId,
+    /// The version.
+    pub version: Version,
+    /// The status.
+    pub status: SubjectStatus,
+    /// Whether it stands for a device.
+    pub device: bool,
+    /// Version of the data key in use.
+    pub key_version: u32,
+    /// Whether an identifier of it stands on the suppression list for direct marketing.
+    pub suppressed: bool,
+    /// When it was met.
+    pub created_at: Micros,
+}
+
+bulk_insert! {
+    /// Inserts state rows at version 1.
+    fn insert(row: NewSubject) into subject {
+        id: Uuid16 = Id16::from(row.id),
+        profile: Uuid16 = Id16::from(row.profile),
+        version: BigInt = same(row, 1_i64),
+        status: SmallInt = same(row, 0_i16),
+        device: SmallInt = i16::from(row.device),
+        key_version: Integer = same(row, 1_i32),
+        suppressed: SmallInt = same(row, 0_i16),
+        created_at: Instant = row.created_at,
+        entry: Uuid16 = Id16::from(row.entry),
+    }
+}
+
+/// Locks the rows of these subjects in the order of their ids and gives their versions.
+pub(super) fn lock(connection: &mut Connection, ids: &[SubjectId]) -> Result<BTreeMap<SubjectId, Version>> {
+    let mut versions = BTreeMap::new();
+    match connection {
+        // SQLite has one writer: whoever is in the transaction holds every row.
+        Connection::Sqlite(c) => {
+            for id in ids {
+                let version: Option<Version> =
+                    subject::table.find(Id16::from(*id)).select(subject::version).first(c).optional()?;
+                if let Some(version) = version {
+                    versions.insert(*id, version);
+                }
+            }
+        }
+        Connection::Postgres(c) => {
+            #[derive(QueryableByName)]
+            struct Row {
+                #[diesel(sql_type = Uuid16)]
+                id: Id16,
+                #[diesel(sql_type = BigInt)]
+                version: Version,
+            }
+            let keys: Vec<Id16> = ids.iter().copied().map(Id16::from).collect();
+            let rows: Vec<Row> =
+                diesel::sql_query("SELECT id, version FROM subject WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE")
+                    .bind::<Array<Uuid16>, _>(keys)
+                    .load(c)?;
+            versions.extend(rows.into_iter().map(|row| (row.id.into(), row.version)));
+        }
+    }
+    Ok(versions)
+}
+
+/// Raises the version of a subject: whatever was decided on the old one must be decided again.
+///
+/// # Errors
+/// [`Error::Refused`] if the subject was not locked by the unit.
+pub fn raise(transaction: &mut Transaction<'_>, id: SubjectId) -> Result<Version> {
+    let version = transaction.version(id).ok_or(Error::Refused("a subject must be locked before its version is raised"))?;
+    let raised = version.saturating_add(1);
+    on!(transaction.connection(), c => diesel::update(subject::table.find(Id16::from(id)))
+        .set(subject::version.eq(raised))
+        .execute(c))?;
+    transaction.versions.insert(id, raised);
+    Ok(raised)
+}
+
+/// Moves a subject to a profile and raises its version.
+///
+/// # Errors
+/// As [`raise`].
+pub fn move_to_profile(transaction: &mut Transaction<'_>, id: SubjectId, profile: SubjectId) -> Result<()> {
+    raise(transaction, id)?;
+    on!(transaction.connection(), c => diesel::update(subject::table.find(Id16::from(id)))
+        .set(subject::profile.eq(Id16::from(profile)))
+        .execute(c))?;
+    Ok(())
+}
+
+/// Sets the status and raises the version.
+///
+/// # Errors
+/// As [`raise`].
+pub fn set_status(transaction: &mut Transaction<'_>, id: SubjectId, status: &SubjectStatus) -> Result<()> {
+    raise(transaction, id)?;
+    let (code, purpose) = written(status);
+    on!(transaction.connection(), c => diesel::update(subject::table.find(Id16::from(id)))
+        .set((subject::status.eq(code), subject::retained_purpose.eq(purpose.as_deref())))
+        .execute(c))?;
+    Ok(())
+}
+
+/// Says that an identifier of the subject stands on the suppression list, or no longer does.
+///
+/// # Errors
+/// As [`raise`].
+pub fn set_suppressed(transaction: &mut Transaction<'_>, id: SubjectId, suppressed: bool) -> Result<()> {
+    raise(transaction, id)?;
+    on!(transaction.connection(), c => diesel::update(subject::table.find(Id16::from(id)))
+        .set(subject::suppressed.eq(i16::from(suppressed)))
+        .execute(c))?;
+    Ok(())
+}
+
+/// Sets the version of the data key and raises the version.
+///
+/// # Errors
+/// As [`raise`].
+pub fn set_key_version(transaction: &mut Transaction<'_>, id: SubjectId, key_version: u32) -> Result<()> {
+    raise(transaction, id)?;
+    let key_version = i32::try_from(key_version).map_err(|_| Error::Refused("no further key version"))?;
+    on!(transaction.connection(), c => diesel::update(subject::table.find(Id16::from(id)))
+        .set(subject::key_version.eq(key_version))
+        .execute(c))?;
+    Ok(())
+}
+
+type Row = (Id16, Id16, Version, i16, i16, i32, Option<String>, i16, Micros);
+
+macro_rules! columns {
+    () => {
+        (
+            subject::id,
+            subject::profile,
+            subject::version,
+            subject::status,
+            subject::device,
+            subject::key_version,
+            subject::retained_purpose,
+            subject::suppressed,
+            subject::created_at,
+        )
+    };
+}
+
+fn stored(row: Row) -> Result<StoredSubject> {
+    let (id, profile, version, status, device, key_version, retained_purpose, suppressed, created_at) = row;
+    let malformed = Error::Malformed { table: "subject" };
+    let status = match (status, retained_purpose) {
+        (0, None) => SubjectStatus::Active,
+        (1, None) => SubjectStatus::Erasing,
+        (2, Some(purpose)) => SubjectStatus::RetainedOnly { purpose: PurposeId::new(&purpose) },
+        (3, None) => SubjectStatus::Erased,
+        _ => return Err(malformed),
+    };
+    Ok(StoredSubject {
+        id: id.into(),
+        profile: profile.into(),
+        version,
+        status,
+        device: device != 0,
+        key_version: u32::try_from(key_version).map_err(|_| malformed)?,
+        suppressed: suppressed != 0,
+        created_at,
+    })
+}
+
+fn written(status: &SubjectStatus) -> (i16, Option<String>) {
+    match status {
+        SubjectStatus::Active => (0, None),
+        SubjectStatus::Erasing => (1, None),
+        SubjectStatus::RetainedOnly { purpose } => (2, Some(purpose.as_str().to_owned())),
+        SubjectStatus::Erased => (3, None),
+    }
+}
+
+/// The state row of a subject.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn find(connection: &mut Connection, id: SubjectId) -> Result<Option<StoredSubject>> {
+    let row: Option<Row> = on!(connection, c => subject::table.find(Id16::from(id)).select(columns!()).first(c).optional())?;
+    row.map(stored).transpose()
+}
+
+/// The state rows of all subjects of the profile that `id` belongs to, itself included.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn profile_of(connection: &mut Connection, id: SubjectId) -> Result<Vec<StoredSubject>> {
+    let Some(own) = find(connection, id)? else { return Ok(Vec::new()) };
+    let profile = Id16::from(own.profile);
+    // The root's row is found by its id and the others by the partial index, which leaves roots out.
+    let rows: Vec<Row> = on!(connection, c => subject::table
+        .filter(subject::id.eq(profile).or(subject::profile.eq(profile).and(subject::profile.ne(subject::id))))
+        .order(subject::id)
+        .select(columns!())
+        .load(c))?;
+    rows.into_iter().map(stored).collect()
+}
+
+/// Subjects in the state of being erased, for the resumption of what was interrupted.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn erasing(connection: &mut Connection) -> Result<Vec<SubjectId>> {
+    let rows: Vec<Id16> = on!(connection, c => subject::table
+        .filter(subject::status.eq(1_i16))
+        .select(subject::id)
+        .order(subject::id)
+        .load(c))?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// How many people are stored.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn count(connection: &mut Connection) -> Result<i64> {
+    Ok(on!(connection, c => subject::table.count().get_result(c))?)
+}
+
+/// Deletes the state row, the last row of an erasure.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn delete(transaction: &mut Transaction<'_>, id: SubjectId) -> Result<usize> {
+    transaction.versions.remove(&id);
+    Ok(on!(transaction.connection(), c => diesel::delete(subject::table.find(Id16::from(id))).execute(c))?)
+}
