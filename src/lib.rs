@@ -1,6 +1,13 @@
 //! Amanat: a consent and privacy gateway.
 
+pub mod domain;
+
 pub mod audit;
 pub mod crypto;
-pub mod domain;
+pub mod delivery;
+pub mod policy;
+pub mod signal;
 pub mod storage;
+
+pub mod config;
+pub mod telemetry;

@@ -48,3 +48,18 @@ pub enum Origin {
     /// It was derived.
     Inferred,
 }
+
+impl Origin {
+    /// Every origin.
+    pub const ALL: [Self; 3] = [Self::Provided, Self::Observed, Self::Inferred];
+
+    /// The spelling in policy files and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Provided => "provided",
+            Self::Observed => "observed",
+            Self::Inferred => "inferred",
+        }
+    }
+}

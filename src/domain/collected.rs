@@ -29,6 +29,9 @@ pub struct Collected {
     pub previous: Option<RawIdentifier>,
     /// Every leaf value: path as in `fields.toml`, and the JSON text exactly as received.
     pub values: Vec<(FieldPath, Personal<String>)>,
+    /// Paths that the policy does not declare: their values were dropped, their names are reported.
+    /// At most 64, and a part that may itself be personal reads `*`.
+    pub undeclared: Vec<FieldPath>,
     /// What the event and its request say about consent.
     pub signals: Vec<Signal>,
     /// Recipients the sender excludes or selects.

@@ -8,9 +8,9 @@ use jiff::tz::TimeZone;
 use super::category::Field;
 use super::id::{CollectorId, FieldPath, NoticeId, PurposeId, RecipientId, RetentionClassId};
 use super::identifier::IdentifierKind;
-use super::notice::Notice;
+use super::notice::Notices;
 use super::purpose::Purpose;
-use super::recipient::Recipient;
+use super::recipient::{Recipient, Safeguard};
 use super::retention::RetentionClass;
 
 /// The policy in force. Built by `policy`, which refuses it whole if anything is wrong, so that its
@@ -32,7 +32,7 @@ pub struct Policy {
     /// How long it is kept.
     pub retention: BTreeMap<RetentionClassId, RetentionClass>,
     /// Every published text, by (id, version, language).
-    pub notices: BTreeMap<(NoticeId, u32, String), Notice>,
+    pub notices: Notices,
     /// Countries with an adequacy decision and the days on which it holds (Art. 45).
     pub adequacy: Vec<Adequacy>,
     /// Values that identify nobody, besides those blocked everywhere (canonical, lower case).
@@ -166,6 +166,106 @@ pub struct Adequacy {
     pub country: String,
     /// First day.
     pub from: Date,
-    /// Last day, if it ended.
+    /// Last day, if it ended or will end.
     pub until: Option<Date>,
+    /// Whether it holds for listed recipients only (United States: Data Privacy Framework).
+    pub listed_only: bool,
+}
+
+/// The members of the European Economic Area (ISO 3166-1 alpha-2): going there is no transfer.
+pub const EEA: [&str; 30] = [
+    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IS", "IT",
+    "LI", "LT", "LU", "LV", "MT", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK",
+];
+
+impl Policy {
+    /// Whether the recipient's data may be in this country on this day (Chapter V): in the EEA;
+    /// under an adequacy decision that holds and reaches the recipient; or under a safeguard of
+    /// Art. 46.
+    #[must_use]
+    pub fn covers_transfer(&self, recipient: &Recipient, country: &str, today: Date) -> bool {
+        if EEA.contains(&country) {
+            return true;
+        }
+        match recipient.safeguard {
+            None | Some(Safeguard::Adequacy) => self
+                .adequacy
+                .iter()
+                .any(|row| row.country == country && row.holds_for(recipient, today)),
+            Some(
+                Safeguard::StandardClauses { .. }
+                | Safeguard::BindingCorporateRules
+                | Safeguard::CodeOfConduct,
+            ) => true,
+        }
+    }
+}
+
+impl Adequacy {
+    /// Whether the decision holds on this day and reaches this recipient.
+    fn holds_for(&self, recipient: &Recipient, today: Date) -> bool {
+        let listed = match recipient.listed_until {
+            Some(last) => today <= last,
+            None => !self.listed_only,
+        };
+        listed && self.from <= today && self.until.is_none_or(|last| today <= last)
+    }
+}
+
+impl Protocol {
+    /// Every protocol.
+    pub const ALL: [Self; 4] = [Self::Segment, Self::Rudderstack, Self::CloudEvents, Self::Native];
+
+    /// The spelling in policy files and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Segment => "segment",
+            Self::Rudderstack => "rudderstack",
+            Self::CloudEvents => "cloudevents",
+            Self::Native => "native",
+        }
+    }
+}
+
+impl Trust {
+    /// Every trust.
+    pub const ALL: [Self; 2] = [Self::Public, Self::Server];
+
+    /// The spelling in policy files and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Server => "server",
+        }
+    }
+}
+
+impl UnknownRule {
+    /// Every rule.
+    pub const ALL: [Self; 2] = [Self::FailClosed, Self::Anonymise];
+
+    /// The spelling in policy files and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FailClosed => "fail_closed",
+            Self::Anonymise => "anonymise",
+        }
+    }
+}
+
+impl SignalKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Categories, Self::Gpc];
+
+    /// The spelling in policy files and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Categories => "categories",
+            Self::Gpc => "gpc",
+        }
+    }
 }

@@ -55,3 +55,17 @@ pub enum MinimumProof {
     /// Only a first-hand act with a notice token.
     Act,
 }
+
+impl MinimumProof {
+    /// Every minimum, weakest first.
+    pub const ALL: [Self; 2] = [Self::Signal, Self::Act];
+
+    /// The spelling in policy files and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::Act => "act",
+        }
+    }
+}

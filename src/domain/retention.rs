@@ -1,6 +1,7 @@
 //! How long data is kept, from when, and what happens then (`retention.toml`; GDPR Art. 5(1)(e)).
 
-use jiff::Span;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
 
 use super::id::RetentionClassId;
 
@@ -42,4 +43,41 @@ pub enum OnErasure {
         /// The law behind it.
         law: String,
     },
+}
+
+impl RetentionClass {
+    /// When data collected at this instant is over: calendar addition in the controller's zone.
+    /// `None` where the period does not start with the collection, or outlasts the calendar.
+    #[must_use]
+    pub fn ends_at(&self, collected_at: Timestamp, time_zone: &TimeZone) -> Option<Timestamp> {
+        match self.starts {
+            RetentionStart::Collected => collected_at
+                .to_zoned(time_zone.clone())
+                .checked_add(self.period)
+                .ok()
+                .map(|end| end.timestamp()),
+            RetentionStart::LastContact | RetentionStart::ContractEnd => None,
+        }
+    }
+}
+
+impl RetentionStart {
+    /// Every start.
+    pub const ALL: [Self; 3] = [Self::Collected, Self::LastContact, Self::ContractEnd];
+
+    /// The spelling in policy files and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Collected => "collected",
+            Self::LastContact => "last_contact",
+            Self::ContractEnd => "contract_end",
+        }
+    }
+
+    /// Reads the spelling; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|start| start.as_str() == text)
+    }
 }

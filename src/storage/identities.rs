@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Binary, Integer, SmallInt, Text};
 
+use crate::crypto::sealed::Sealed;
 use crate::domain::id::{CollectorId, EntryId, IdentifierId, SubjectId};
 
 use super::backend::{bulk_insert, on};
@@ -32,7 +33,7 @@ pub struct NewIdentifier {
     /// Its namespace.
     pub namespace: String,
     /// Original and canonical spelling, sealed under the subject's key.
-    pub sealed: Vec<u8>,
+    pub sealed: Sealed,
     /// How far it can be believed.
     pub proof: LinkProof,
     /// Its blind index values, by index version.
@@ -127,7 +128,7 @@ bulk_insert! {
         subject: Uuid16 = Id16::from(row.subject),
         kind: Text = row.kind.as_str(),
         namespace: Text = row.namespace.as_str(),
-        sealed: Binary = row.sealed.as_slice(),
+        sealed: Binary = row.sealed.as_bytes(),
         proof: SmallInt = row.proof.code(),
         added_at: Instant = row.added_at,
         entry: Uuid16 = Id16::from(row.entry),

@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 use diesel::sql_types::{Binary, Nullable, Text};
 
+use crate::crypto::sealed::Sealed;
 use crate::domain::id::{CollectorId, EntryId, RecordId, SubjectId};
 use crate::domain::policy::PolicyHash;
 
@@ -31,8 +32,8 @@ pub struct NewRecord {
     pub policy: PolicyHash,
     /// The fields that are not personal: a JSON object of path and value.
     pub plain: String,
-    /// The personal fields: a sealed record.
-    pub sealed: Vec<u8>,
+    /// The personal fields. There is no other way to store them.
+    pub sealed: Sealed,
     /// The leaf that made it.
     pub entry: EntryId,
 }
@@ -72,7 +73,7 @@ bulk_insert! {
         collected_at: Instant = row.collected_at,
         policy: Binary = &row.policy.0[..],
         plain: Text = row.plain.as_str(),
-        sealed: Binary = row.sealed.as_slice(),
+        sealed: Binary = row.sealed.as_bytes(),
         entry: Uuid16 = Id16::from(row.entry),
     }
 }

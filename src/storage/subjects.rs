@@ -24,6 +24,8 @@ pub struct NewSubject {
     pub profile: SubjectId,
     /// Whether it stands for a device or browser and not for a person as such.
     pub device: bool,
+    /// Whether an identifier of it stands on the suppression list for direct marketing.
+    pub suppressed: bool,
     /// When.
     pub created_at: Micros,
     /// The leaf that made it.
@@ -60,7 +62,7 @@ bulk_insert! {
         status: SmallInt = same(row, 0_i16),
         device: SmallInt = i16::from(row.device),
         key_version: Integer = same(row, 1_i32),
-        suppressed: SmallInt = same(row, 0_i16),
+        suppressed: SmallInt = i16::from(row.suppressed),
         created_at: Instant = row.created_at,
         entry: Uuid16 = Id16::from(row.entry),
     }

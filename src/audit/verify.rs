@@ -1,0 +1,228 @@
+//! Judging a whole log: feed its leaves in order, get a report.
+//!
+//! The verifier hashes every leaf again and believes no stored hash. It does not stop at the first
+//! finding: where something is wrong it works out, from stored hashes, from the `prev` of later
+//! leaves and from checkpoints, what must have stood there, and goes on.
+//!
+//! Memory: constant, plus 24 bytes for each leaf in the entry partition under watch
+//! ([`EntryWatch`]).
+
+mod chain;
+mod entries;
+mod sense;
+
+use super::finding::{Code, Finding, Position, Report};
+use super::leaf::{Leaf, Refusal, Skeleton, leaf_hash};
+use super::note::VerifierKey;
+use super::receipt::refusal_finding;
+use super::tree::{Frontier, Hash};
+use crate::domain::id::EntryId;
+
+use chain::{Chain, Seen};
+pub use entries::EntryWatch;
+use sense::Sense;
+
+/// Findings of one kind beyond this many are counted and not listed.
+const MAXIMUM_FINDINGS: usize = 10_000;
+
+/// One leaf as its source holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct LeafRow<'a> {
+    /// The position the source gives it: the column `seq`, or the place in a bundle.
+    pub seq: u64,
+    /// The bytes of the leaf.
+    pub leaf: &'a [u8],
+    /// The hash stored beside it or in the level-0 tile, if there is one. It is compared, never
+    /// believed.
+    pub stored_hash: Option<Hash>,
+    /// The other columns beside the leaf, if the source is a database.
+    pub columns: Option<Columns>,
+    /// Role and SHA-256 of each sealed row of this entry that exists; `None`: not looked at.
+    pub sealed: Option<&'a [(u8, Hash)]>,
+}
+
+/// Columns that repeat what the leaf says, for queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// The entry.
+    pub entry: EntryId,
+    /// The time, in microseconds since 1970 UTC.
+    pub time: u64,
+    /// The event.
+    pub event: u16,
+}
+
+/// A checkpoint whose signatures were checked already ([`super::checkpoint::open`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownCheckpoint {
+    /// Its size.
+    pub size: u64,
+    /// Its root.
+    pub root: Hash,
+    /// The log's keys that signed it. Empty: not judged against the rotations of the log.
+    pub signed_by: Vec<VerifierKey>,
+}
+
+/// What a verification starts from.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// The log that is expected, if the verifier knows.
+    pub origin: Option<String>,
+    /// The tree below the first leaf that will be fed; empty, unless leaves were pruned.
+    pub frontier: Frontier,
+    /// Every checkpoint that is known, in any order.
+    pub checkpoints: Vec<KnownCheckpoint>,
+    /// Which entries are watched for repetition; by default all.
+    pub entries: EntryWatch,
+}
+
+/// A verification under way.
+pub struct Verifier {
+    chain: Chain,
+    sense: Sense,
+    entries: EntryWatch,
+    findings: Findings,
+    pruned: u64,
+    checked: u64,
+}
+
+/// Findings, bounded.
+#[derive(Default)]
+struct Findings {
+    list: Vec<Finding>,
+    unlisted: u64,
+}
+
+impl Findings {
+    fn push(&mut self, finding: Finding) {
+        if self.list.len() < MAXIMUM_FINDINGS {
+            self.list.push(finding);
+        } else {
+            self.unlisted += 1;
+        }
+    }
+}
+
+impl Verifier {
+    /// Starts a verification.
+    #[must_use]
+    pub fn new(start: Start) -> Self {
+        let pruned = start.frontier.size();
+        Self {
+            chain: Chain::new(start.frontier, start.checkpoints),
+            sense: Sense::new(start.origin, pruned),
+            entries: start.entries,
+            findings: Findings::default(),
+            pruned,
+            checked: 0,
+        }
+    }
+
+    /// Takes the next leaf, in the order of the source.
+    pub fn feed(&mut self, row: &LeafRow<'_>) {
+        self.checked += 1;
+        let hash = leaf_hash(row.leaf);
+        let decoded = Leaf::decode(row.leaf);
+        let (skeleton, refusal) = match &decoded {
+            Ok(leaf) => (Some(skeleton_of(leaf)), None),
+            Err(Refusal::UnknownVersion) => (None, Some(Refusal::UnknownVersion)),
+            Err(refusal) => (Skeleton::read(row.leaf), Some(*refusal)),
+        };
+        let seen = Seen {
+            hash: Some(hash),
+            stored: row.stored_hash,
+            skeleton,
+            row_seq: row.seq,
+            refusal,
+            may_go_back: decoded.as_ref().is_ok_and(sense::corrects_clock),
+            is_suspect: false,
+        };
+        let seq = self.chain.feed(seen, row.leaf, &mut self.findings);
+        if let Some(refusal) = refusal {
+            self.findings.push(refusal_finding(refusal, seq));
+        }
+        if let Some(skeleton) = skeleton {
+            self.entries.note(skeleton.entry, seq);
+        }
+        if let Ok(leaf) = &decoded {
+            self.check_columns(leaf, row.columns, seq);
+            self.sense.feed(seq, leaf, row.sealed, &mut self.findings);
+        }
+    }
+
+    fn check_columns(&mut self, leaf: &Leaf, columns: Option<Columns>, seq: u64) {
+        let said = Columns {
+            entry: leaf.entry,
+            time: leaf.time,
+            event: leaf.event.number(),
+        };
+        if columns.is_some_and(|columns| columns != said) {
+            let text = "The columns beside the leaf say something else than the leaf.";
+            self.findings
+                .push(Finding::at(Code::LeafAltered, seq, text));
+        }
+    }
+
+    /// Ends the log and reports. Attestation (quorum, age) is the caller's to add; see
+    /// [`super::finding::Report::conclude`].
+    #[must_use]
+    pub fn finish(mut self) -> Report {
+        self.chain.finish(&mut self.findings);
+        self.sense.finish(&self.chain, &mut self.findings);
+        for (first, second) in self.entries.repeated() {
+            let text = "Two leaves have one entry id.";
+            self.findings
+                .push(Finding::between(Code::EntryRepeated, first, second, text));
+        }
+        let mut report = Report::new();
+        report.origin = self.sense.origin();
+        report.size = self.chain.size();
+        report.checked = self.checked;
+        report.erased = self.sense.erased();
+        report.pruned = self.pruned;
+        report.newest = self.chain.newest();
+        report.findings = without_consequences(self.findings.list);
+        if self.findings.unlisted > 0 {
+            let text = format!(
+                "{} further findings are not listed.",
+                self.findings.unlisted
+            );
+            report.findings.push(Finding::whole(Code::Malformed, text));
+        }
+        report.conclude();
+        report
+    }
+}
+
+fn skeleton_of(leaf: &Leaf) -> Skeleton {
+    Skeleton {
+        seq: leaf.seq,
+        previous: leaf.previous,
+        entry: leaf.entry,
+        time: leaf.time,
+    }
+}
+
+/// Drops findings that only follow from a leaf that was altered: the time of an altered leaf makes
+/// the sound leaf behind it look too early.
+fn without_consequences(mut findings: Vec<Finding>) -> Vec<Finding> {
+    let altered: std::collections::BTreeSet<u64> = findings
+        .iter()
+        .filter(|finding| matches!(finding.code, Code::LeafAltered | Code::Malformed))
+        .filter_map(|finding| match finding.position {
+            Position::Leaf { seq } => Some(seq),
+            _ => None,
+        })
+        .collect();
+    let follows = |position: Position| match position {
+        Position::Leaf { seq } => {
+            altered.contains(&seq) || seq.checked_sub(1).is_some_and(|seq| altered.contains(&seq))
+        }
+        Position::Between { from, to } => altered.contains(&from) || altered.contains(&to),
+        Position::Whole {} => false,
+    };
+    findings.retain(|finding| {
+        !(matches!(finding.code, Code::ClockBackwards | Code::Silence) && follows(finding.position))
+    });
+    findings
+}

@@ -1,0 +1,280 @@
+//! Whether the log makes sense as a story: how it begins, who may sign it, what was deleted, and
+//! where it fell silent.
+
+use crate::audit::finding::{Code, Finding};
+use crate::audit::leaf::{Fact, Leaf};
+use crate::audit::tree::Hash;
+use crate::domain::event::{Class, Event, Role};
+
+use super::Findings;
+use super::chain::Chain;
+
+const MICROSECONDS: u64 = 1_000_000;
+
+/// Whether the leaf is the one event whose time may lie before the leaf before.
+pub(super) fn corrects_clock(leaf: &Leaf) -> bool {
+    leaf.event == Event::ClockCorrected
+}
+
+pub(super) struct Sense {
+    expected_origin: Option<String>,
+    said_origin: Option<String>,
+    first: u64,
+    heartbeat: Option<u64>,
+    heartbeats: u64,
+    silences: u64,
+    last: Option<(u64, u64, Event)>,
+    closed: Option<u64>,
+    keys: Vec<ValidKey>,
+    /// Sealed parts that are gone, and those that leaves count as deleted, by class.
+    gone: [u64; 3],
+    counted: [u64; 3],
+    last_gone: [Option<u64>; 3],
+    is_sealed_checked: bool,
+}
+
+/// The sizes for which a key of the log may sign.
+struct ValidKey {
+    typed: [u8; 33],
+    from: u64,
+    to: u64,
+}
+
+impl Sense {
+    pub(super) const fn new(expected_origin: Option<String>, first: u64) -> Self {
+        Self {
+            expected_origin,
+            said_origin: None,
+            first,
+            heartbeat: None,
+            heartbeats: 0,
+            silences: 0,
+            last: None,
+            closed: None,
+            keys: Vec::new(),
+            gone: [0; 3],
+            counted: [0; 3],
+            last_gone: [None; 3],
+            is_sealed_checked: false,
+        }
+    }
+
+    pub(super) fn origin(&self) -> Option<String> {
+        self.said_origin
+            .clone()
+            .or_else(|| self.expected_origin.clone())
+    }
+
+    pub(super) fn erased(&self) -> u64 {
+        self.gone.iter().sum()
+    }
+
+    pub(super) fn feed(
+        &mut self,
+        position: u64,
+        leaf: &Leaf,
+        sealed: Option<&[(u8, Hash)]>,
+        findings: &mut Findings,
+    ) {
+        // A leaf out of its place is told as that.
+        if leaf.seq == position && (leaf.seq == 0) != (leaf.event == Event::LogOpened) {
+            let text = "A log opens with log.opened, once.";
+            findings.push(Finding::at(Code::Malformed, leaf.seq, text));
+        }
+        if let Some(closed) = self.closed.take() {
+            let text = "Leaves follow after the log was closed.";
+            findings.push(Finding::between(Code::LeafInserted, closed, leaf.seq, text));
+        }
+        match leaf.event {
+            Event::LogOpened => self.open(leaf, findings),
+            Event::LogHeartbeat => self.heartbeats += 1,
+            Event::LogKeyRotated => self.rotate(leaf),
+            Event::LogClosed => self.closed = Some(leaf.seq),
+            Event::LogSucceeded => {
+                let lost = leaf.facts.number().unwrap_or(0);
+                if lost > 0 {
+                    let text = format!("The log before this one lost {lost} leaves.");
+                    findings.push(Finding::at(Code::SucceededWithLoss, leaf.seq, text));
+                }
+            }
+            _ => {}
+        }
+        self.listen(leaf, findings);
+        if let Some(sealed) = sealed {
+            self.is_sealed_checked = true;
+            self.balance(leaf, sealed, findings);
+        }
+    }
+
+    fn open(&mut self, leaf: &Leaf, findings: &mut Findings) {
+        for fact in leaf.facts.as_slice() {
+            match fact {
+                Fact::Origin(origin) => {
+                    if self
+                        .expected_origin
+                        .as_ref()
+                        .is_some_and(|expected| expected != origin)
+                    {
+                        let text = "The log is another one than expected.";
+                        findings.push(Finding::at(Code::OriginMismatch, leaf.seq, text));
+                    }
+                    self.said_origin = Some(origin.clone());
+                }
+                Fact::HeartbeatSeconds(seconds) => {
+                    self.heartbeat = Some(seconds.saturating_mul(MICROSECONDS));
+                }
+                Fact::Verifier(typed) => {
+                    self.keys.push(ValidKey {
+                        typed: *typed,
+                        from: 0,
+                        to: u64::MAX,
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The checkpoint right behind a rotation has both signatures; smaller sizes have only the old
+    /// key's, larger ones only the new one's.
+    fn rotate(&mut self, leaf: &Leaf) {
+        let size = leaf.seq.saturating_add(1);
+        for fact in leaf.facts.as_slice() {
+            match fact {
+                Fact::Verifier(typed) => {
+                    self.keys.push(ValidKey {
+                        typed: *typed,
+                        from: size,
+                        to: u64::MAX,
+                    });
+                }
+                Fact::ReplacedVerifier(typed) => {
+                    for key in self.keys.iter_mut().filter(|key| key.typed == *typed) {
+                        key.to = key.to.min(size);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A silence of more than two heartbeats needs a stop before it or a start behind it.
+    fn listen(&mut self, leaf: &Leaf, findings: &mut Findings) {
+        if let (Some((seq, time, event)), Some(interval)) = (self.last, self.heartbeat) {
+            let explained = event == Event::GatewayStopped || leaf.event == Event::GatewayStarted;
+            if leaf.time.saturating_sub(time) > interval.saturating_mul(2) && !explained {
+                self.silences += 1;
+                let text =
+                    "Nothing was appended for more than two heartbeats, and nothing says why.";
+                findings.push(Finding::between(Code::Silence, seq, leaf.seq, text));
+            }
+        }
+        self.last = Some((leaf.seq, leaf.time, leaf.event));
+    }
+
+    /// Sealed rows are deleted only in a commit whose leaf counts them, so per class: parts in
+    /// leaves and pruned parts equal rows that exist and rows counted as deleted.
+    fn balance(&mut self, leaf: &Leaf, sealed: &[(u8, Hash)], findings: &mut Findings) {
+        for part in &leaf.parts {
+            if part.role == Role::Receipt {
+                continue;
+            }
+            let row = sealed.iter().find(|(role, _)| *role == part.role.number());
+            match row {
+                Some((_, hash)) if Some(*hash) == part.sealed_hash => {}
+                Some(_) => {
+                    let text = "A sealed part is not the one its leaf names.";
+                    findings.push(Finding::at(Code::SealedAltered, leaf.seq, text));
+                }
+                None => {
+                    if let Some(gone) = of_class(&mut self.gone, leaf.event.class()) {
+                        *gone += 1;
+                    }
+                    if let Some(last) = of_class(&mut self.last_gone, leaf.event.class()) {
+                        *last = Some(leaf.seq);
+                    }
+                }
+            }
+        }
+        let foreign = sealed
+            .iter()
+            .any(|(role, _)| leaf.parts.iter().all(|part| part.role.number() != *role));
+        if foreign {
+            let text = "A sealed row belongs to no part of its leaf.";
+            findings.push(Finding::at(Code::SealedAltered, leaf.seq, text));
+        }
+        let Some(counts) = leaf.facts.deleted() else {
+            return;
+        };
+        let counts = [counts.operation, counts.evidence, counts.system];
+        if leaf.event == Event::LogPruned {
+            // The pruned parts were counted as deleted when they went; here their leaves go.
+            for (gone, count) in self.gone.iter_mut().zip(counts) {
+                if self.first > 0 {
+                    *gone = gone.saturating_add(count);
+                }
+            }
+            return;
+        }
+        for (counted, count) in self.counted.iter_mut().zip(counts) {
+            *counted = counted.saturating_add(count);
+        }
+    }
+
+    pub(super) fn finish(&mut self, chain: &Chain, findings: &mut Findings) {
+        if self.silences > 0 && self.heartbeats == 0 {
+            let text = "Leaf 0 announces heartbeats, and there are none.";
+            findings.push(Finding::whole(Code::Downgrade, text));
+        }
+        self.judge_keys(chain, findings);
+        if !self.is_sealed_checked {
+            return;
+        }
+        let sums = self
+            .gone
+            .iter()
+            .zip(self.counted)
+            .zip(self.last_gone)
+            .zip(Class::ALL);
+        for (((gone, counted), last), class) in sums {
+            let class = class.as_str();
+            if *gone > counted {
+                let missing = gone - counted;
+                let text = format!("{missing} sealed parts of class {class} are gone uncounted.");
+                let finding = match last {
+                    Some(seq) => Finding::between(Code::SealedMissing, self.first, seq, text),
+                    None => Finding::whole(Code::SealedMissing, text),
+                };
+                findings.push(finding);
+            } else if *gone < counted {
+                let living = counted - gone;
+                let text = format!(
+                    "{living} sealed parts of class {class} are counted as deleted and exist."
+                );
+                findings.push(Finding::whole(Code::FalseErasure, text));
+            }
+        }
+    }
+
+    fn judge_keys(&self, chain: &Chain, findings: &mut Findings) {
+        // Without leaf 0 it is not known which key the log began with.
+        if self.keys.is_empty() || self.first > 0 {
+            return;
+        }
+        for checkpoint in chain.checkpoints() {
+            for key in &checkpoint.signed_by {
+                let valid = self.keys.iter().any(|known| {
+                    known.typed == key.typed() && (known.from..=known.to).contains(&checkpoint.size)
+                });
+                if !valid {
+                    let text = "A key signed a size that it is not valid for.";
+                    findings.push(Finding::at(Code::KeyNotValidHere, checkpoint.size, text));
+                }
+            }
+        }
+    }
+}
+
+fn of_class<T>(values: &mut [T; 3], class: Class) -> Option<&mut T> {
+    values.get_mut(usize::from(class.number()).saturating_sub(1))
+}

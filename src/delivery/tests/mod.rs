@@ -1,0 +1,6 @@
+//! Tests of the doors out: real servers, real files.
+
+mod answer;
+mod attacks;
+mod file;
+mod webhook;

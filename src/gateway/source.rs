@@ -1,0 +1,80 @@
+//! The house's only clock and only source of randomness and ids.
+//!
+//! Everything below `gateway` that needs an instant or random bytes is given them, so that it can be
+//! tested and replayed. The offset exists for tests that move the clock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use crate::crypto;
+use crate::domain::id::EntryId;
+
+/// Clock, randomness, ids.
+#[derive(Clone, Default)]
+pub struct Source {
+    offset_seconds: Arc<AtomicI64>,
+}
+
+impl Source {
+    /// Now, to the microsecond, UTC.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this file owns the clock")]
+    pub fn now(&self) -> Timestamp {
+        let offset = self.offset_seconds.load(Ordering::Relaxed);
+        let now = Timestamp::now();
+        let now = if offset == 0 { now } else { now.saturating_add(SignedDuration::from_secs(offset)).unwrap_or(now) };
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+    }
+
+    /// Moves this clock, for tests.
+    pub fn shift(&self, seconds: i64) {
+        self.offset_seconds.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    /// Fills `bytes` from the operating system's generator.
+    ///
+    /// # Errors
+    /// [`crypto::Error::EntropyUnavailable`]; there is no other source.
+    pub fn fill(&self, bytes: &mut [u8]) -> Result<(), crypto::Error> {
+        getrandom::fill(bytes).map_err(|_| crypto::Error::EntropyUnavailable)
+    }
+
+    /// `N` random bytes.
+    ///
+    /// # Errors
+    /// As [`Source::fill`].
+    pub fn random<const N: usize>(&self) -> Result<[u8; N], crypto::Error> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// An id that shows its time, for rows inserted in order.
+    ///
+    /// # Errors
+    /// As [`Source::fill`].
+    #[expect(clippy::disallowed_methods, reason = "this file owns the id generators")]
+    pub fn ordered_id(&self, at: Timestamp) -> Result<Uuid, crypto::Error> {
+        let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
+        Ok(uuid::Builder::from_unix_timestamp_millis(millis, &self.random::<10>()?).into_uuid())
+    }
+
+    /// A random id, for what is shown to others.
+    ///
+    /// # Errors
+    /// As [`Source::fill`].
+    pub fn random_id(&self) -> Result<Uuid, crypto::Error> {
+        Ok(uuid::Builder::from_random_bytes(self.random()?).into_uuid())
+    }
+
+    /// The id of a leaf to be.
+    ///
+    /// # Errors
+    /// As [`Source::fill`].
+    pub fn entry(&self) -> Result<EntryId, crypto::Error> {
+        Ok(EntryId::from_bytes(self.random()?))
+    }
+}
