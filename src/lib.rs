@@ -9,5 +9,7 @@ pub mod policy;
 pub mod signal;
 pub mod storage;
 
+pub mod gateway;
+
 pub mod config;
 pub mod telemetry;

@@ -5,7 +5,8 @@
 //! proofs, and judges a whole log. It holds no keys, seals nothing, does no I/O and reads no clock:
 //! of `crypto` it uses `mac` and `signature` and nothing else.
 
-pub mod cbor;
+pub mod attest;
+pub(crate) mod cbor;
 pub mod checkpoint;
 pub mod finding;
 pub mod leaf;
@@ -17,6 +18,8 @@ pub mod tile;
 pub mod tree;
 pub mod trust;
 pub mod verify;
+
+pub use cbor::Malformed;
 
 #[cfg(test)]
 mod tests;

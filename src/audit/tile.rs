@@ -234,6 +234,10 @@ where
 }
 
 /// Appends one leaf to an entry bundle: its length in two bytes, then the leaf.
+///
+/// # Errors
+///
+/// If the leaf is longer than 65,535 bytes; no leaf of ours is.
 pub fn put_entry(bundle: &mut Vec<u8>, leaf: &[u8]) -> Result<(), MalformedBundle> {
     let length = u16::try_from(leaf.len()).map_err(|_| MalformedBundle)?;
     bundle.extend_from_slice(&length.to_be_bytes());

@@ -11,6 +11,7 @@ mod chain;
 mod entries;
 mod sense;
 
+use super::checkpoint::Verified;
 use super::finding::{Code, Finding, Position, Report};
 use super::leaf::{Leaf, Refusal, Skeleton, leaf_hash};
 use super::note::VerifierKey;
@@ -61,6 +62,18 @@ pub struct KnownCheckpoint {
     pub root: Hash,
     /// The log's keys that signed it. Empty: not judged against the rotations of the log.
     pub signed_by: Vec<VerifierKey>,
+}
+
+impl KnownCheckpoint {
+    /// What a checkpoint whose signatures hold says.
+    #[must_use]
+    pub fn of(verified: &Verified) -> Self {
+        Self {
+            size: verified.checkpoint.size,
+            root: verified.checkpoint.root,
+            signed_by: verified.signed_by.clone(),
+        }
+    }
 }
 
 /// What a verification starts from.
@@ -221,8 +234,15 @@ fn without_consequences(mut findings: Vec<Finding>) -> Vec<Finding> {
         Position::Between { from, to } => altered.contains(&from) || altered.contains(&to),
         Position::Whole {} => false,
     };
-    findings.retain(|finding| {
-        !(matches!(finding.code, Code::ClockBackwards | Code::Silence) && follows(finding.position))
+    // Leaf 0 says how long a silence may be.
+    let opening_altered = altered.contains(&0);
+    findings.retain(|finding| match finding.code {
+        Code::ClockBackwards => !follows(finding.position),
+        Code::Silence => !opening_altered && !follows(finding.position),
+        _ => true,
     });
+    // A downgrade within the log rests on silences.
+    let is_silent = findings.iter().any(|finding| finding.code == Code::Silence);
+    findings.retain(|finding| finding.code != Code::Downgrade || is_silent);
     findings
 }

@@ -67,7 +67,7 @@ impl Secret {
     }
 
     /// Its key.
-    pub(in crate::crypto) fn key(&self) -> &Key {
+    pub fn key(&self) -> &Key {
         &self.key
     }
 }

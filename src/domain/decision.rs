@@ -11,7 +11,7 @@ use super::id::{Channel, FieldPath, PurposeId, RecipientId, RetentionClassId, Su
 use super::legal_basis::LegalBasis;
 use super::policy::Policy;
 use super::purpose::Purpose;
-use super::reason::Reason;
+use super::reason::{Reason, Reasons};
 use super::recipient::{Recipient, RecipientRole};
 use super::signal::{Says, Signal};
 use super::subject::{MemberLine, Restriction, Standing, SubjectStatus};
@@ -59,13 +59,22 @@ pub struct Decision {
 /// Whoever asks about no field at all is answered no, with `field_not_allowed`; what stands against
 /// a purpose as such says [`against_use`].
 #[must_use]
-pub fn decide(policy: &Policy, standing: &Standing, question: &Question<'_>, now: Timestamp) -> Decision {
+pub fn decide(
+    policy: &Policy,
+    standing: &Standing,
+    question: &Question<'_>,
+    now: Timestamp,
+) -> Decision {
     let mut reasons = against_use(policy, standing, question, now);
     if question.fields.is_empty() {
         reasons.add(Reason::FieldNotAllowed);
     }
 
-    let mut allowed = Vec::with_capacity(if reasons.is_empty() { question.fields.len() } else { 0 });
+    let mut allowed = Vec::with_capacity(if reasons.is_empty() {
+        question.fields.len()
+    } else {
+        0
+    });
     let mut denied = Vec::new();
     let mut periods = Periods::new(policy, question.collected_at, now);
     for field in question.fields {
@@ -113,14 +122,21 @@ pub fn against_use(
     if let Some(id) = question.recipient {
         match policy.recipients.get(id) {
             None => reasons.add(Reason::RecipientNotAllowed),
-            Some(recipient) => against_recipient(policy, recipient, question.purpose, now, &mut reasons),
+            Some(recipient) => {
+                against_recipient(policy, recipient, question.purpose, now, &mut reasons)
+            }
         }
     }
     reasons
 }
 
 /// Erased, restricted, retained only: these stand above every basis.
-fn against_state(policy: &Policy, standing: &Standing, question: &Question<'_>, reasons: &mut Reasons) {
+fn against_state(
+    policy: &Policy,
+    standing: &Standing,
+    question: &Question<'_>,
+    reasons: &mut Reasons,
+) {
     match &standing.status {
         SubjectStatus::Active => {}
         SubjectStatus::Erasing | SubjectStatus::Erased => reasons.add(Reason::Erased),
@@ -141,7 +157,12 @@ fn against_state(policy: &Policy, standing: &Standing, question: &Question<'_>, 
 
 /// GDPR Art. 21(2)–(3): an objection to one use for direct marketing is one to all of them, and the
 /// suppression list stands, whatever the basis.
-fn against_marketing(policy: &Policy, standing: &Standing, purpose: &Purpose, reasons: &mut Reasons) {
+fn against_marketing(
+    policy: &Policy,
+    standing: &Standing,
+    purpose: &Purpose,
+    reasons: &mut Reasons,
+) {
     if !purpose.direct_marketing {
         return;
     }
@@ -149,7 +170,12 @@ fn against_marketing(policy: &Policy, standing: &Standing, purpose: &Purpose, re
         reasons.add(Reason::Suppressed);
     }
     // An objection to a purpose that has since left the policy may have been one to marketing.
-    let is_marketing = |id: &PurposeId| policy.purposes.get(id).is_none_or(|other| other.direct_marketing);
+    let is_marketing = |id: &PurposeId| {
+        policy
+            .purposes
+            .get(id)
+            .is_none_or(|other| other.direct_marketing)
+    };
     for MemberLine { line, .. } in &standing.lines {
         if line.ruling == Ruling::Denied(Denial::Objected) && is_marketing(&line.purpose) {
             reasons.add(Reason::Objected);
@@ -233,7 +259,12 @@ fn against_consent(
         Some(channel) => purpose.channels.contains(channel),
     };
     let mut failed = Reasons::default();
-    for MemberLine { subject, may_grant, line } in &standing.lines {
+    for MemberLine {
+        subject,
+        may_grant,
+        line,
+    } in &standing.lines
+    {
         if !is_listed
             || !may_grant
             || line.purpose != purpose.id
@@ -315,7 +346,10 @@ fn against_recipient(
     if !contract_runs {
         reasons.add(Reason::ContractMissing);
     }
-    if !recipient.countries().all(|country| policy.covers_transfer(recipient, country, today)) {
+    if !recipient
+        .countries()
+        .all(|country| policy.covers_transfer(recipient, country, today))
+    {
         reasons.add(Reason::TransferNoSafeguard);
     }
 }
@@ -343,7 +377,10 @@ fn against_field<'a>(
     }
     if let Some(id) = question.recipient
         && let Some(recipient) = policy.recipients.get(id)
-        && !recipient.purposes.get(question.purpose).is_some_and(|fields| fields.contains(path))
+        && !recipient
+            .purposes
+            .get(question.purpose)
+            .is_some_and(|fields| fields.contains(path))
     {
         reasons.add(Reason::FieldNotAllowed);
     }
@@ -377,7 +414,10 @@ impl Decision {
             return None;
         }
         let of_fields = self.denied.iter().flat_map(|(_, reasons)| reasons);
-        self.reasons.first().copied().or_else(|| of_fields.min().copied())
+        self.reasons
+            .first()
+            .copied()
+            .or_else(|| of_fields.min().copied())
     }
 
     /// The answer where state, key or policy cannot be read, or a row fails its MAC: a no that
@@ -394,37 +434,6 @@ impl Decision {
     }
 }
 
-/// A set of reasons; allocates nothing while it is empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reasons(Vec<Reason>);
-
-impl Reasons {
-    /// Whether nothing speaks against.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The reasons, strongest first.
-    #[must_use]
-    pub fn strongest_first(mut self) -> Vec<Reason> {
-        self.0.sort_unstable();
-        self.0
-    }
-
-    fn add(&mut self, reason: Reason) {
-        if !self.0.contains(&reason) {
-            self.0.push(reason);
-        }
-    }
-
-    fn add_all(&mut self, others: Self) {
-        for reason in others.0 {
-            self.add(reason);
-        }
-    }
-}
-
 /// Which retention classes are over for data collected at one instant. The fields of a record
 /// share a class or two, so the last answer is kept.
 struct Periods<'a> {
@@ -436,13 +445,20 @@ struct Periods<'a> {
 
 impl<'a> Periods<'a> {
     const fn new(policy: &'a Policy, collected_at: Option<Timestamp>, now: Timestamp) -> Self {
-        Self { policy, collected_at, now, last: None }
+        Self {
+            policy,
+            collected_at,
+            now,
+            last: None,
+        }
     }
 
     /// Whether the field's period is over. Periods that start with the last contact or the end of a
     /// contract are not known to a decision: the retention run ends them.
     fn is_over(&mut self, field: &'a Field) -> bool {
-        let Some(collected_at) = self.collected_at else { return false };
+        let Some(collected_at) = self.collected_at else {
+            return false;
+        };
         if let Some((class, over)) = self.last
             && *class == field.retention
         {

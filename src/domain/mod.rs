@@ -4,6 +4,7 @@
 //! rule needs to know is an argument; what it finds is a value.
 
 pub mod category;
+pub mod clock;
 pub mod collected;
 pub mod consent;
 pub mod decision;

@@ -31,7 +31,10 @@ pub fn still_serves(
         .range(first..)
         .map(|(_, notice)| notice)
         .take_while(|notice| notice.id == shown.id);
-    let Some(consented) = versions.next().filter(|notice| notice.version == shown.version) else {
+    let Some(consented) = versions
+        .next()
+        .filter(|notice| notice.version == shown.version)
+    else {
         return false; // A text that is no longer known proves nothing.
     };
     if !consented.purposes.contains(purpose)
@@ -115,7 +118,10 @@ impl Notice {
         if now < self.published_at {
             return false;
         }
-        let end = self.published_at.to_zoned(time_zone.clone()).checked_add(self.grace);
+        let end = self
+            .published_at
+            .to_zoned(time_zone.clone())
+            .checked_add(self.grace);
         // A grace beyond the calendar is a mistake, and a mistake gives nobody more time.
         end.map_or(true, |end| end.timestamp() <= now)
     }

@@ -174,8 +174,8 @@ pub struct Adequacy {
 
 /// The members of the European Economic Area (ISO 3166-1 alpha-2): going there is no transfer.
 pub const EEA: [&str; 30] = [
-    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IS", "IT",
-    "LI", "LT", "LU", "LV", "MT", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK",
+    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IS",
+    "IT", "LI", "LT", "LU", "LV", "MT", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK",
 ];
 
 impl Policy {
@@ -214,7 +214,12 @@ impl Adequacy {
 
 impl Protocol {
     /// Every protocol.
-    pub const ALL: [Self; 4] = [Self::Segment, Self::Rudderstack, Self::CloudEvents, Self::Native];
+    pub const ALL: [Self; 4] = [
+        Self::Segment,
+        Self::Rudderstack,
+        Self::CloudEvents,
+        Self::Native,
+    ];
 
     /// The spelling in policy files and answers.
     #[must_use]

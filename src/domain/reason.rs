@@ -91,3 +91,36 @@ reasons! {
     /// The officer's switch.
     TransferSuspended = "transfer_suspended";
 }
+
+/// A set of reasons; allocates nothing while it is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reasons(Vec<Reason>);
+
+impl Reasons {
+    /// Whether nothing speaks against.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The reasons, strongest first.
+    #[must_use]
+    pub fn strongest_first(mut self) -> Vec<Reason> {
+        self.0.sort_unstable();
+        self.0
+    }
+
+    /// Adds a reason, once.
+    pub fn add(&mut self, reason: Reason) {
+        if !self.0.contains(&reason) {
+            self.0.push(reason);
+        }
+    }
+
+    /// Adds every reason of another set.
+    pub fn add_all(&mut self, others: Self) {
+        for reason in others.0 {
+            self.add(reason);
+        }
+    }
+}

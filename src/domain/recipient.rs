@@ -121,6 +121,7 @@ impl Recipient {
     /// Where the data goes: the country of establishment and those with remote access, for access
     /// from a country is a transfer to it.
     pub fn countries(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.country.as_str()).chain(self.access_countries.iter().map(String::as_str))
+        std::iter::once(self.country.as_str())
+            .chain(self.access_countries.iter().map(String::as_str))
     }
 }

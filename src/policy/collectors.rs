@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::id::{CollectorId, NoticeId, PurposeId, RecipientId};
+use crate::domain::identifier::IdentifierKind;
 use crate::domain::notice::Notices;
-use crate::domain::policy::{CategoryMap, CollectorRules, EventRule, Protocol, SignalKind, Trust, UnknownRule};
+use crate::domain::policy::{
+    CategoryMap, CollectorRules, EventRule, Protocol, SignalKind, Trust, UnknownRule,
+};
 use crate::domain::purpose::Purpose;
 
 use super::dpv;
 use super::entry::Entry;
-use super::fields::{IDENTIFIER_KINDS, identifier_kind};
+use super::fields::IDENTIFIER_KINDS;
 use super::names::Names;
 
 /// Reads every `[[collector]]`.
@@ -37,10 +40,15 @@ fn collector(
             entry.mistake(key, "is missing");
         }
     }
-    let trust = entry.choice("trust", &Trust::ALL, Trust::as_str).unwrap_or(Trust::Public);
+    let trust = entry
+        .choice("trust", &Trust::ALL, Trust::as_str)
+        .unwrap_or(Trust::Public);
     let origins = origins(entry, "origins");
     if trust == Trust::Server && !origins.is_empty() {
-        entry.mistake("origins", "belong to public keys: a server's key must not stand in a page");
+        entry.mistake(
+            "origins",
+            "belong to public keys: a server's key must not stand in a page",
+        );
     }
     let (categories, gpc) = signals(entry, names, purposes);
     let region = entry.text("default_region");
@@ -49,12 +57,16 @@ fn collector(
     }
     CollectorRules {
         id: CollectorId::new(entry.id("id")),
-        protocol: entry.choice("protocol", &Protocol::ALL, Protocol::as_str).unwrap_or(Protocol::Native),
+        protocol: entry
+            .choice("protocol", &Protocol::ALL, Protocol::as_str)
+            .unwrap_or(Protocol::Native),
         trust,
         origins,
         webhook_origins: self::origins(entry, "webhook_origins"),
         get: entry.flag("get").unwrap_or_default(),
-        unknown: entry.choice("unknown", &UnknownRule::ALL, UnknownRule::as_str).unwrap_or(UnknownRule::FailClosed),
+        unknown: entry
+            .choice("unknown", &UnknownRule::ALL, UnknownRule::as_str)
+            .unwrap_or(UnknownRule::FailClosed),
         grants: grants(entry),
         notice: notice(entry, names, notices),
         default_region: region.map(str::to_owned),
@@ -72,11 +84,17 @@ fn origins(entry: &Entry<'_>, key: &'static str) -> Vec<String> {
     let origins = entry.texts(key);
     for origin in &origins {
         let host = match key {
-            "origins" => origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")),
+            "origins" => origin
+                .strip_prefix("https://")
+                .or_else(|| origin.strip_prefix("http://")),
             _ => Some(*origin),
         };
         if !host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ', '*', '?', '#'])) {
-            entry.mistake_with_hint(key, format!("`{origin}` is no origin"), Some("write `https://shop.example`, without a path".into()));
+            entry.mistake_with_hint(
+                key,
+                format!("`{origin}` is no origin"),
+                Some("write `https://shop.example`, without a path".into()),
+            );
         }
     }
     origins.into_iter().map(str::to_owned).collect()
@@ -100,12 +118,19 @@ fn grants(entry: &Entry<'_>) -> BTreeSet<SignalKind> {
 /// `notice = { id = "cookies", version = 1 }`: what the consent banner shows.
 fn notice(entry: &Entry<'_>, names: &Names<'_>, notices: &Notices) -> Option<(NoticeId, u32)> {
     let table = entry.table("notice")?;
-    let id = table.name("id", &names.notices)?;
-    let Some(version) = table.number("version") else {
-        table.mistake("version", "is missing");
+    let (id, version) = (table.name("id", &names.notices), table.number("version"));
+    let (Some(id), Some(version)) = (id, version) else {
+        entry.mistake(
+            "notice",
+            "must name a notice and its version, `{ id = \"shop\", version = 1 }`",
+        );
         return None;
     };
-    if names.notices.contains(id) && !notices.keys().any(|(known, number, _)| known.as_str() == id && *number == version) {
+    if names.notices.contains(id)
+        && !notices
+            .keys()
+            .any(|(known, number, _)| known.as_str() == id && *number == version)
+    {
         table.mistake("version", format!("`{id}` has no version {version}"));
     }
     Some((NoticeId::new(id), version))
@@ -126,22 +151,34 @@ fn signals(
             .collect()
     };
     let mut maps = BTreeMap::new();
-    let Some(signals) = entry.table("signals") else { return (maps, sold()) };
-    let gpc = if signals.has("gpc") { ids(signals.names("gpc", &names.purposes)) } else { sold() };
+    let Some(signals) = entry.table("signals") else {
+        return (maps, sold());
+    };
+    let gpc = if signals.has("gpc") {
+        ids(signals.names("gpc", &names.purposes))
+    } else {
+        sold()
+    };
     if let Some(categories) = signals.table("categories") {
         for (category, value) in categories.members() {
             let map = match value.as_table() {
                 Some(table) => {
                     let long = categories.member_table(category, table);
                     let any = long.choice("match", &["all", "any"], |text| text) == Some("any");
-                    CategoryMap { purposes: ids(long.names("purposes", &names.purposes)), any }
+                    CategoryMap {
+                        purposes: ids(long.names("purposes", &names.purposes)),
+                        any,
+                    }
                 }
                 None => {
                     let texts = categories.member_texts(category, value);
                     for text in &texts {
                         categories.check_name(category, text, &names.purposes);
                     }
-                    CategoryMap { purposes: ids(texts), any: false }
+                    CategoryMap {
+                        purposes: ids(texts),
+                        any: false,
+                    }
                 }
             };
             maps.insert(category.to_owned(), map);
@@ -152,7 +189,9 @@ fn signals(
 
 fn integrations(entry: &Entry<'_>, names: &Names<'_>) -> BTreeMap<String, RecipientId> {
     let mut integrations = BTreeMap::new();
-    let Some(table) = entry.table("integrations") else { return integrations };
+    let Some(table) = entry.table("integrations") else {
+        return integrations;
+    };
     for (name, value) in table.members() {
         match value.as_str() {
             Some(recipient) => {
@@ -165,7 +204,9 @@ fn integrations(entry: &Entry<'_>, names: &Names<'_>) -> BTreeMap<String, Recipi
     integrations
 }
 
-const TREATMENTS: [&str; 7] = ["identify", "track", "page", "screen", "group", "alias", "record"];
+const TREATMENTS: [&str; 7] = [
+    "identify", "track", "page", "screen", "group", "alias", "record",
+];
 
 /// `[[collector.event]]`: what a CloudEvents type means and whom `subject` names.
 fn events(entry: &Entry<'_>) -> Vec<EventRule> {
@@ -176,7 +217,7 @@ fn events(entry: &Entry<'_>) -> Vec<EventRule> {
             event.mistake("type", "may have one `*`, at its end");
         }
         let subject = event.text("subject").and_then(|text| {
-            let kind = identifier_kind(text);
+            let kind = IdentifierKind::parse(text);
             if kind.is_none() {
                 event.unknown("subject", text, IDENTIFIER_KINDS);
             }
@@ -185,7 +226,9 @@ fn events(entry: &Entry<'_>) -> Vec<EventRule> {
         let namespace = event.text("namespace").unwrap_or_default();
         rules.push(EventRule {
             pattern: pattern.to_owned(),
-            treat_as: event.choice("as", &TREATMENTS, |text| text).map(str::to_owned),
+            treat_as: event
+                .choice("as", &TREATMENTS, |text| text)
+                .map(str::to_owned),
             subject: subject.map(|kind| (kind, namespace.to_owned())),
         });
     }

@@ -28,8 +28,11 @@ pub(super) const PURPOSES: &[&str] = &[
 ];
 
 /// Purposes that a global privacy control denies where a collector maps none.
-pub(super) const SOLD_OR_TARGETED: [&str; 3] =
-    ["SellDataToThirdParties", "PersonalisedAdvertising", "TargetedAdvertising"];
+pub(super) const SOLD_OR_TARGETED: [&str; 3] = [
+    "SellDataToThirdParties",
+    "PersonalisedAdvertising",
+    "TargetedAdvertising",
+];
 
 /// Categories (`pd:`).
 pub(super) const CATEGORIES: &[&str] = &[
@@ -51,6 +54,9 @@ pub(super) const CATEGORIES: &[&str] = &[
     "UserAgent",
     "BrowserHistory",
     "GPSCoordinate",
+    "Language",
+    "Purchase",
+    "Transaction",
 ];
 
 /// Categories of Art. 9 and Art. 10 (`pd:`).

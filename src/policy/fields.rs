@@ -30,13 +30,19 @@ fn field(entry: &Entry<'_>, names: &Names<'_>, purposes: &BTreeMap<PurposeId, Pu
     let category = entry.required_text("category");
     let special_term = dpv::SPECIAL_CATEGORIES.contains(&category);
     if !category.is_empty() && !special_term && !dpv::CATEGORIES.contains(&category) {
-        let known = dpv::CATEGORIES.iter().chain(dpv::SPECIAL_CATEGORIES).copied();
+        let known = dpv::CATEGORIES
+            .iter()
+            .chain(dpv::SPECIAL_CATEGORIES)
+            .copied();
         entry.unknown("category", category, known);
     }
     let special = entry.flag("special").unwrap_or_default();
     let criminal = entry.flag("criminal").unwrap_or_default();
     if special_term && !special && !criminal {
-        entry.mistake("special", format!("must be true: `{category}` is a special category (Art. 9, 10)"));
+        entry.mistake(
+            "special",
+            format!("must be true: `{category}` is a special category (Art. 9, 10)"),
+        );
     }
     let personal = entry.flag("personal").unwrap_or(true);
     let identifies = identifies(entry);
@@ -45,7 +51,11 @@ fn field(entry: &Entry<'_>, names: &Names<'_>, purposes: &BTreeMap<PurposeId, Pu
     }
     let serves = entry.names("purposes", &names.purposes);
     if serves.is_empty() {
-        entry.mistake_with_hint("purposes", "must name one at least", Some("a field without a purpose is not collected: leave it out".into()));
+        entry.mistake_with_hint(
+            "purposes",
+            "must name one at least",
+            Some("a field without a purpose is not collected: leave it out".into()),
+        );
     }
     for purpose in serves.iter().filter_map(|id| purposes.get(*id)) {
         if (special || criminal) && !purpose.explicit {
@@ -54,7 +64,11 @@ fn field(entry: &Entry<'_>, names: &Names<'_>, purposes: &BTreeMap<PurposeId, Pu
     }
     let retention = entry.name("retention", &names.retention);
     if retention.is_none() {
-        entry.mistake_with_code("retention", Code::RetentionMissing, "must name a class of retention.toml (Art. 5(1)(e))");
+        entry.mistake_with_code(
+            "retention",
+            Code::RetentionMissing,
+            "must name a class of retention.toml (Art. 5(1)(e))",
+        );
     }
     Field {
         path: FieldPath::new(path),
@@ -65,17 +79,26 @@ fn field(entry: &Entry<'_>, names: &Names<'_>, purposes: &BTreeMap<PurposeId, Pu
         purposes: serves.into_iter().map(PurposeId::new).collect(),
         retention: RetentionClassId::new(retention.unwrap_or_default()),
         description: entry.translations("description", &names.languages),
-        origin: entry.choice("origin", &Origin::ALL, Origin::as_str).unwrap_or(Origin::Provided),
+        origin: entry
+            .choice("origin", &Origin::ALL, Origin::as_str)
+            .unwrap_or(Origin::Provided),
         code_meanings: code_meanings(entry, names),
     }
 }
 
 fn code_meanings(entry: &Entry<'_>, names: &Names<'_>) -> Vec<(String, BTreeMap<String, String>)> {
-    let Some(codes) = entry.table("code_meanings") else { return Vec::new() };
+    let Some(codes) = entry.table("code_meanings") else {
+        return Vec::new();
+    };
     let mut meanings = Vec::new();
     for (code, value) in codes.members() {
         match value.as_table() {
-            Some(table) => meanings.push((code.to_owned(), codes.member_table(code, table).all_translations(&names.languages))),
+            Some(table) => meanings.push((
+                code.to_owned(),
+                codes
+                    .member_table(code, table)
+                    .all_translations(&names.languages),
+            )),
             None => codes.mistake(code, "must be a table of texts per language"),
         }
     }
@@ -92,13 +115,17 @@ fn identifies(entry: &Entry<'_>) -> Option<Identifies> {
         }
         return None;
     };
-    let Some(kind) = identifier_kind(text) else {
+    let Some(kind) = IdentifierKind::parse(text) else {
         entry.unknown("identifies", text, IDENTIFIER_KINDS);
         return None;
     };
-    Some(Identifies { kind, namespace: namespace.to_owned() })
+    Some(Identifies {
+        kind,
+        namespace: namespace.to_owned(),
+    })
 }
 
+/// For hints only: what is a kind says `IdentifierKind::parse`.
 pub(super) const IDENTIFIER_KINDS: [&str; 10] = [
     "user_id",
     "email",
@@ -111,19 +138,3 @@ pub(super) const IDENTIFIER_KINDS: [&str; 10] = [
     "social",
     "custom:<name>",
 ];
-
-/// Reads the spelling of an identifier kind.
-pub(super) fn identifier_kind(text: &str) -> Option<IdentifierKind> {
-    Some(match text {
-        "user_id" => IdentifierKind::UserId,
-        "email" => IdentifierKind::Email,
-        "phone" => IdentifierKind::Phone,
-        "anonymous_id" => IdentifierKind::AnonymousId,
-        "advertising_id" => IdentifierKind::AdvertisingId,
-        "vendor_id" => IdentifierKind::VendorId,
-        "cookie_id" => IdentifierKind::CookieId,
-        "push_token" => IdentifierKind::PushToken,
-        "social" => IdentifierKind::Social,
-        _ => IdentifierKind::Custom(text.strip_prefix("custom:").filter(|name| !name.is_empty())?.to_owned()),
-    })
-}

@@ -41,7 +41,10 @@ fn purpose(entry: &Entry<'_>, names: &Names<'_>) -> Purpose {
         entry.unknown("term", term, dpv::PURPOSES.iter().copied());
     }
     if active && !entry.has("basis") {
-        entry.mistake("basis", "is missing: an active purpose needs a legal basis (Art. 6)");
+        entry.mistake(
+            "basis",
+            "is missing: an active purpose needs a legal basis (Art. 6)",
+        );
     }
     if active && !entry.has("term") {
         entry.mistake("term", "is missing: an active purpose needs its DPV term");
@@ -57,7 +60,11 @@ fn purpose(entry: &Entry<'_>, names: &Names<'_>) -> Purpose {
         );
     }
     if entry.text("dpia").is_none() && active && explicit {
-        entry.mistake_with_code("dpia", Code::DpiaMissing, "must name the impact assessment (Art. 35(3)(b))");
+        entry.mistake_with_code(
+            "dpia",
+            Code::DpiaMissing,
+            "must name the impact assessment (Art. 35(3)(b))",
+        );
     }
     let within = entry.name("within", &names.purposes);
     let purpose = Purpose {
@@ -71,7 +78,11 @@ fn purpose(entry: &Entry<'_>, names: &Names<'_>) -> Purpose {
         validity: entry.period("validity"),
         ask_again_after: entry.period("ask_again_after"),
         notice: entry.name("notice", &names.notices).map(NoticeId::new),
-        channels: entry.texts("channels").into_iter().map(Channel::new).collect(),
+        channels: entry
+            .texts("channels")
+            .into_iter()
+            .map(Channel::new)
+            .collect(),
         within: within.map(PurposeId::new),
         minimum_proof: minimum_proof.unwrap_or(MinimumProof::Signal),
         double_opt_in: entry.flag("double_opt_in").unwrap_or_default(),
@@ -97,13 +108,21 @@ fn check_basis(entry: &Entry<'_>, purpose: &Purpose) {
         return;
     }
     if purpose.basis == LegalBasis::LegitimateInterests && purpose.lia.is_none() {
-        entry.mistake_with_code("lia", Code::LiaRequired, "must name the balancing test (Art. 6(1)(f))");
+        entry.mistake_with_code(
+            "lia",
+            Code::LiaRequired,
+            "must name the balancing test (Art. 6(1)(f))",
+        );
     }
     if on_consent && purpose.validity.is_none_or(jiff::Span::is_zero) {
         entry.mistake("validity", "must say how long a consent lasts");
     }
     if on_consent && purpose.notice.is_none() {
-        entry.mistake_with_code("notice", Code::NoticeIncomplete, "must name the notice that people consent to (Art. 13)");
+        entry.mistake_with_code(
+            "notice",
+            Code::NoticeIncomplete,
+            "must name the notice that people consent to (Art. 13)",
+        );
     }
     if !on_consent && (purpose.double_opt_in || purpose.explicit) {
         entry.mistake("basis", "`double_opt_in` and `explicit` belong to consent");

@@ -1,7 +1,5 @@
 //! What can only be seen when all files are read: that notices tell people what the policy does.
 
-use std::collections::BTreeMap;
-
 use crate::domain::id::NoticeId;
 use crate::domain::legal_basis::LegalBasis;
 use crate::domain::notice::Notice;
@@ -10,33 +8,58 @@ use crate::domain::purpose::Purpose;
 
 use super::entry::Report;
 use super::mistake::{Code, Mistake};
+use super::notices::Contents;
 
 /// Checks the newest version of every notice against what the policy does (Art. 13, 14).
-pub(super) fn check(policy: &Policy, contents: &BTreeMap<(NoticeId, u32), Vec<String>>, report: &Report) {
+pub(super) fn check(policy: &Policy, contents: &Contents, report: &Report) {
     for purpose in policy.purposes.values().filter(|purpose| purpose.active) {
         let Some(id) = &purpose.notice else { continue };
-        let Some(newest) = policy.notices.values().filter(|notice| notice.id == *id).map(|notice| notice.version).max() else {
+        let Some(newest) = newest_version(policy, id) else {
             continue;
         };
         check_languages(policy, purpose, id, newest, report);
-        let first = policy.notices.values().find(|notice| notice.id == *id && notice.version == newest);
-        if let Some(notice) = first {
+        let of_newest = |notice: &&Notice| notice.id == *id && notice.version == newest;
+        if let Some(notice) = policy.notices.values().find(of_newest) {
             check_disclosure(policy, purpose, notice, report);
         }
     }
-    for ((id, version), parts) in contents {
-        let newest = !contents.contains_key(&(id.clone(), version + 1));
-        if newest && let Some(notice) = policy.notices.values().find(|notice| notice.id == *id && notice.version == *version) {
+    for (key, notice) in &policy.notices {
+        // Older versions told what was true then.
+        if newest_version(policy, &notice.id) == Some(notice.version)
+            && let Some(parts) = contents.get(key)
+        {
             check_parts(policy, notice, parts, report);
         }
     }
 }
 
-fn check_languages(policy: &Policy, purpose: &Purpose, id: &NoticeId, newest: u32, report: &Report) {
+fn newest_version(policy: &Policy, id: &NoticeId) -> Option<u32> {
+    policy
+        .notices
+        .values()
+        .filter(|notice| notice.id == *id)
+        .map(|notice| notice.version)
+        .max()
+}
+
+fn check_languages(
+    policy: &Policy,
+    purpose: &Purpose,
+    id: &NoticeId,
+    newest: u32,
+    report: &Report,
+) {
     for language in &policy.controller.languages {
-        if !policy.notices.contains_key(&(id.clone(), newest, language.clone())) {
+        if !policy
+            .notices
+            .contains_key(&(id.clone(), newest, language.clone()))
+        {
             let what = format!("notice `{id}` has no text in `{language}`");
-            let mistake = Mistake::at("purposes.toml", format!("purpose[{}].notice", purpose.id), what);
+            let mistake = Mistake::at(
+                "purposes.toml",
+                format!("purpose[{}].notice", purpose.id),
+                what,
+            );
             let hint = format!("write notices/{id}/{newest}.{language}.md");
             report.add(mistake.with_code(Code::NoticeIncomplete).with_hint(hint));
         }
@@ -48,26 +71,43 @@ fn check_disclosure(policy: &Policy, purpose: &Purpose, notice: &Notice, report:
     let (id, version) = (&notice.id, notice.version);
     let key = format!("purpose[{}].notice", purpose.id);
     let incomplete = |what: String| {
-        report.add(Mistake::at("purposes.toml", key.clone(), what).with_code(Code::NoticeIncomplete));
+        report
+            .add(Mistake::at("purposes.toml", key.clone(), what).with_code(Code::NoticeIncomplete));
     };
     if !notice.purposes.contains(&purpose.id) {
-        incomplete(format!("version {version} of `{id}` does not name this purpose"));
+        incomplete(format!(
+            "version {version} of `{id}` does not name this purpose"
+        ));
     }
     for recipient in policy.recipients.values() {
-        if recipient.purposes.contains_key(&purpose.id) && !notice.recipients.contains(&recipient.id) {
-            incomplete(format!("version {version} of `{id}` does not name `{}`, which receives data for it", recipient.id));
+        if recipient.purposes.contains_key(&purpose.id)
+            && !notice.recipients.contains(&recipient.id)
+        {
+            incomplete(format!(
+                "version {version} of `{id}` does not name `{}`, which receives data for it",
+                recipient.id
+            ));
         }
     }
     for field in policy.fields.values() {
-        if field.personal && field.purposes.contains(&purpose.id) && !notice.categories.contains(&field.category) {
-            incomplete(format!("version {version} of `{id}` does not name the category `{}` of `{}`", field.category, field.path));
+        if field.personal
+            && field.purposes.contains(&purpose.id)
+            && !notice.categories.contains(&field.category)
+        {
+            incomplete(format!(
+                "version {version} of `{id}` does not name the category `{}` of `{}`",
+                field.category, field.path
+            ));
         }
     }
 }
 
 /// The parts that every notice needs, and those that this one does.
 fn check_parts(policy: &Policy, notice: &Notice, parts: &[String], report: &Report) {
-    let file = format!("notices/{}/{}.{}.md", notice.id, notice.version, notice.language);
+    let file = format!(
+        "notices/{}/{}.{}.md",
+        notice.id, notice.version, notice.language
+    );
     let third: Vec<&str> = notice
         .recipients
         .iter()
@@ -80,7 +120,15 @@ fn check_parts(policy: &Policy, notice: &Notice, parts: &[String], report: &Repo
         .iter()
         .filter_map(|id| policy.purposes.get(id))
         .any(|purpose| purpose.basis == LegalBasis::Consent);
-    let always = ["controller", "dpo", "purposes", "recipients", "retention", "rights", "complaint"];
+    let always = [
+        "controller",
+        "dpo",
+        "purposes",
+        "recipients",
+        "retention",
+        "rights",
+        "complaint",
+    ];
     let needed = always
         .into_iter()
         .chain((!third.is_empty()).then_some("transfers"))

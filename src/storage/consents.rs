@@ -147,6 +147,32 @@ pub struct StoredEvent {
     pub entry: EntryId,
 }
 
+impl NewEvent {
+    /// The event as it will be read.
+    #[must_use]
+    pub fn as_stored(&self) -> StoredEvent {
+        StoredEvent {
+            id: self.id,
+            consent: self.consent,
+            subject: self.subject,
+            interaction: self.interaction,
+            kind: self.kind,
+            actor: self.actor,
+            proof: self.proof,
+            notice: self.notice.clone(),
+            policy: self.policy,
+            given_at: self.given_at,
+            recorded_at: self.recorded_at,
+            valid_until: self.valid_until,
+            explicit: self.explicit,
+            collector: self.collector.clone(),
+            method: self.method.clone(),
+            mac: self.mac,
+            entry: self.entry,
+        }
+    }
+}
+
 bulk_insert! {
     /// Opens lines.
     fn insert_lines(row: NewLine) into consent_line {

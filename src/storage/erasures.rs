@@ -344,13 +344,17 @@ pub fn delete_rows(transaction: &mut Transaction<'_>, subjects: &[SubjectId], li
         "pseudonym",
         on!(connection, c => diesel::delete(pseudonym::table.filter(pseudonym::subject.eq_any(&keys))).execute(c))?
     );
-    step!(
-        "idempotency",
-        on!(connection, c => diesel::delete(idempotency::table.filter(idempotency::subject.eq_any(nullable(&keys)))).execute(c))?
-    );
+    let rows =
+        on!(connection, c => diesel::delete(idempotency::table.filter(idempotency::subject.eq_any(nullable(&keys)))).execute(c))?;
+    if rows > 0 {
+        deleted.push(("idempotency", rows));
+    }
     let packages: Vec<Id16> =
         on!(connection, c => package::table.filter(package::subject.eq_any(nullable(&keys))).select(package::id).load(c))?;
-    step!("package", on!(connection, c => diesel::delete(package::table.filter(package::id.eq_any(&packages))).execute(c))?);
+    let rows = on!(connection, c => diesel::delete(package::table.filter(package::id.eq_any(&packages))).execute(c))?;
+    if rows > 0 {
+        deleted.push(("package", rows));
+    }
     // A record that came from an erased device but belongs to somebody else forgets the device.
     on!(connection, c => diesel::update(record::table.filter(record::device.eq_any(nullable(&keys))))
         .set(record::device.eq(None::<Id16>))

@@ -1,7 +1,14 @@
 //! Behaviour of the room, against the vectors of `tests/vectors/audit.json` and against attacks.
 
+#![expect(
+    clippy::as_conversions,
+    reason = "tests turn small indexes into positions"
+)]
+
 mod attacks;
 mod properties;
+mod story;
+mod trust;
 mod vectors;
 
 use crate::audit::leaf::{Draft, Fact, Facts, NO_PREVIOUS, Part, leaf_hash};
@@ -80,5 +87,12 @@ fn ordinary(seq: u64) -> Draft {
         return opening();
     }
     let parts = vec![part(Role::Subject, seq)];
-    Draft::new(entry(seq), Event::RecordCollected, Outcome::Done, parts, Facts::none()).unwrap()
+    Draft::new(
+        entry(seq),
+        Event::RecordCollected,
+        Outcome::Done,
+        parts,
+        Facts::none(),
+    )
+    .unwrap()
 }

@@ -4,6 +4,8 @@
 //! was. One doubtful link is held open for one leaf more: if leaf n does not name the hash of leaf
 //! n − 1, either n − 1 was altered or the `prev` of n; the link behind n tells which.
 
+mod report;
+
 use crate::audit::finding::{Code, Finding};
 use crate::audit::leaf::{NO_PREVIOUS, Refusal, Skeleton, leaf_hash};
 use crate::audit::tree::{Frontier, Hash};
@@ -159,8 +161,22 @@ impl Chain {
                 text,
             ));
             // Whether the stored hashes moved along depends on the source; the links decide.
-            self.accept(Seen { stored: None, ..*seen }, bytes, findings);
-            self.accept(Seen { stored: None, ..displaced }, &[], findings);
+            self.accept(
+                Seen {
+                    stored: None,
+                    ..*seen
+                },
+                bytes,
+                findings,
+            );
+            self.accept(
+                Seen {
+                    stored: None,
+                    ..displaced
+                },
+                &[],
+                findings,
+            );
             return position;
         }
         if following == Some(position) {
@@ -415,10 +431,16 @@ impl Chain {
         if let Some(displaced) = self.displaced.take() {
             let position = self.next;
             let claimed = displaced.skeleton.map_or(position, |skeleton| skeleton.seq);
-            if claimed == position + 1 {
+            // No leaf follows that would tell; the largest checkpoint says where the log ends.
+            let signed = self
+                .checkpoints
+                .last()
+                .map_or(0, |checkpoint| checkpoint.size);
+            let is_rival = self.held.as_ref().is_some_and(|held| held.seq == claimed);
+            if claimed == position + 1 && signed != position + 1 {
                 self.skip_to(claimed, findings);
                 self.accept(displaced, &[], findings);
-            } else if self.held.as_ref().is_some_and(|held| held.seq == claimed) {
+            } else if is_rival && signed <= position {
                 self.insert(&displaced, position, claimed, findings);
             } else {
                 self.misplace(displaced, position, claimed, findings);
@@ -427,55 +449,6 @@ impl Chain {
         self.release(None, findings);
         self.report_misplaced(findings);
         self.report_checkpoints(findings);
-    }
-
-    fn report_misplaced(&mut self, findings: &mut Findings) {
-        let misplaced = std::mem::take(&mut self.misplaced);
-        let pairs: std::collections::BTreeSet<(u64, u64)> = misplaced.iter().copied().collect();
-        for (position, claimed) in misplaced {
-            if !pairs.contains(&(claimed, position)) {
-                let text = "The leaf says another position than the one it stands in.";
-                findings.push(Finding::at(Code::LeafAltered, position, text));
-            } else if position < claimed {
-                let text = "Two leaves changed places.";
-                findings.push(Finding::between(
-                    Code::OrderChanged,
-                    position,
-                    claimed,
-                    text,
-                ));
-            }
-        }
-    }
-
-    fn report_checkpoints(&self, findings: &mut Findings) {
-        for pair in self.checkpoints.windows(2) {
-            if let [one, other] = pair
-                && one.size == other.size
-                && one.root != other.root
-            {
-                let text = "Two signed checkpoints of one size have different roots.";
-                findings.push(Finding::at(Code::Fork, one.size, text));
-            }
-        }
-        if let Some(first) = self.mismatching.first() {
-            if self.matching.is_some_and(|matching| matching >= *first) {
-                let text = "The leaves fit a later signed checkpoint and not this one.";
-                findings.push(Finding::at(Code::Fork, *first, text));
-            } else {
-                let from = self.matching.unwrap_or(0);
-                let text = "The leaves do not hash to the signed root; the last checkpoint that fits is where this begins.";
-                let to = first.saturating_sub(1);
-                findings.push(Finding::between(Code::RootMismatch, from, to, text));
-            }
-        }
-        if let Some(largest) = self.checkpoints.last()
-            && largest.size > self.next
-        {
-            let text = "The log has fewer leaves than it once signed.";
-            let to = largest.size - 1;
-            findings.push(Finding::between(Code::Rollback, self.next, to, text));
-        }
     }
 }
 

@@ -15,7 +15,6 @@ use crate::domain::policy::EventRule;
 use super::event::{ContentHash, Values};
 use super::json::{Document, Kind, quoted};
 use super::refusal::{Flaw, Refusal};
-use super::reply::Reply;
 use super::request::Request;
 use super::{Form, Parsed, Rejected, Setting, split, time};
 
@@ -114,6 +113,23 @@ fn from_headers(request: &Request<'_>, setting: Setting<'_>) -> Result<Collected
         .collect(0, setting)
 }
 
+impl<'a> Data<'a> {
+    /// Bytes of which only the sender knows what they are. Without a word from it, what begins like
+    /// JSON is JSON.
+    fn of_bytes(bytes: Cow<'a, [u8]>, content_type: Option<&str>) -> Self {
+        let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+        let json = match content_type {
+            Some(content_type) => is_json(content_type),
+            None => matches!(first, Some(b'{' | b'[' | b'"')),
+        };
+        if json {
+            Self::Json(bytes)
+        } else {
+            Self::Opaque(bytes)
+        }
+    }
+}
+
 impl<'a> Event<'a> {
     fn of_document(document: &Document<'a>) -> Result<Self, Flaw> {
         let root = document
@@ -160,11 +176,7 @@ impl<'a> Event<'a> {
                 let bytes = BASE64
                     .decode(text.as_bytes())
                     .map_err(|_| Flaw::Malformed)?;
-                if json {
-                    Data::Json(Cow::Owned(bytes))
-                } else {
-                    Data::Opaque(Cow::Owned(bytes))
-                }
+                Data::of_bytes(Cow::Owned(bytes), event.text("datacontenttype"))
             }
         };
         Ok(event)
@@ -198,10 +210,7 @@ impl<'a> Event<'a> {
         }
         let data = match request.body {
             [] => Data::None,
-            body if request.header("content-type").is_none_or(is_json) => {
-                Data::Json(Cow::Borrowed(body))
-            }
-            body => Data::Opaque(Cow::Borrowed(body)),
+            body => Data::of_bytes(Cow::Borrowed(body), request.header("content-type")),
         };
         Ok(Self { attributes, data })
     }
@@ -453,49 +462,4 @@ fn purposes(list: &str) -> Vec<PurposeId> {
         .filter(|name| !name.is_empty())
         .map(PurposeId::new)
         .collect()
-}
-
-/// Whether this asks to subscribe the gateway as a webhook: `OPTIONS` like a preflight, but without
-/// that one's header.
-#[must_use]
-pub fn is_handshake(request: &Request<'_>) -> bool {
-    request.method == "OPTIONS"
-        && request.header("webhook-request-origin").is_some()
-        && request.header("access-control-request-method").is_none()
-}
-
-/// The answer to the handshake of the CloudEvents webhook specification. `origins` are the
-/// `webhook_origins` of all collectors of this protocol, for a handshake carries no key;
-/// `rate` is how many requests a minute are taken.
-///
-/// `WebHook-Request-Callback` is never called: it would let strangers send requests from inside.
-#[must_use]
-pub fn handshake<'o>(
-    request: &Request<'_>,
-    origins: impl IntoIterator<Item = &'o str>,
-    rate: u32,
-) -> Reply {
-    let allow = ("allow", "POST, OPTIONS".to_owned());
-    let asked = request.header("webhook-request-origin").unwrap_or_default();
-    let listed = request.lines("webhook-request-origin").count() == 1
-        && origins
-            .into_iter()
-            .any(|origin| origin.eq_ignore_ascii_case(asked));
-    if !listed {
-        return Reply::empty(405, vec![allow]);
-    }
-    let wanted = request
-        .header("webhook-request-rate")
-        .and_then(|text| text.parse::<u32>().ok());
-    let rate = wanted
-        .filter(|wanted| *wanted > 0)
-        .map_or(rate, |wanted| wanted.min(rate));
-    Reply::empty(
-        200,
-        vec![
-            allow,
-            ("webhook-allowed-origin", asked.to_owned()),
-            ("webhook-allowed-rate", rate.to_string()),
-        ],
-    )
 }

@@ -18,6 +18,9 @@ use super::time;
 /// The most names of undeclared fields that are reported for one event.
 pub const UNDECLARED: usize = 64;
 
+/// The longest name that is reported, in bytes; a longer one is cut to its first parts.
+const LONGEST_NAME: usize = 128;
+
 /// The values of one event: those the policy declares are kept, of the others only the name.
 pub struct Values<'p> {
     declared: &'p BTreeMap<FieldPath, Field>,
@@ -152,13 +155,13 @@ fn reportable(path: &str) -> FieldPath {
         });
         named && digits <= 6 && (1..=64).contains(&part.len())
     };
-    if path.len() <= 512 && path.split('.').all(plain) {
+    if path.len() <= LONGEST_NAME && path.split('.').all(plain) {
         return FieldPath::new(path);
     }
     let mut parts: Vec<&str> = path
         .split('.')
         .take_while(|part| plain(part))
-        .take(16)
+        .take(4)
         .collect();
     parts.push("*");
     FieldPath::new(&parts.join("."))

@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 
+use super::reader::Reader;
 use super::refusal::Flaw;
 
 /// The deepest nesting of an event.
@@ -41,17 +42,18 @@ pub enum Kind {
     Null,
 }
 
+/// A value as the reader leaves it.
 #[derive(Clone, Copy)]
-struct Node {
-    kind: Kind,
+pub(super) struct Node {
+    pub(super) kind: Kind,
     /// Whether the text of the value has escapes.
-    escaped: bool,
+    pub(super) escaped: bool,
     /// The key, between its quotes; empty for elements and the root.
-    key: (usize, usize),
-    key_escaped: bool,
+    pub(super) key: (usize, usize),
+    pub(super) key_escaped: bool,
     /// The value's text, quotes and brackets included.
-    span: (usize, usize),
-    next: usize,
+    pub(super) span: (usize, usize),
+    pub(super) next: usize,
 }
 
 /// A value of a [`Document`].
@@ -68,23 +70,17 @@ impl<'a> Document<'a> {
     /// # Errors
     /// The first [`Flaw`]: not UTF-8, not JSON, a duplicate key, too deep, too many keys.
     pub fn read(bytes: &'a [u8]) -> Result<Self, Flaw> {
+        Self::read_bounded(bytes, KEYS)
+    }
+
+    /// The same with another bound on the number of keys.
+    ///
+    /// # Errors
+    /// As [`Document::read`].
+    pub fn read_bounded(bytes: &'a [u8], keys: usize) -> Result<Self, Flaw> {
         let text = std::str::from_utf8(bytes).map_err(|_| Flaw::Malformed)?;
-        let mut reader = Reader {
-            bytes,
-            at: 0,
-            keys: 0,
-            nodes: Vec::with_capacity(bytes.len() / 16 + 8),
-        };
-        reader.skip_blanks();
-        reader.value((0, 0), false, 0)?;
-        reader.skip_blanks();
-        if reader.at != bytes.len() {
-            return Err(Flaw::Malformed);
-        }
-        let document = Self {
-            text,
-            nodes: reader.nodes,
-        };
+        let nodes = Reader::read(bytes, keys)?;
+        let document = Self { text, nodes };
         document.refuse_duplicate_keys()?;
         Ok(document)
     }
@@ -205,8 +201,14 @@ impl<'d, 'a> Value<'d, 'a> {
     /// The member with this key; `None` if absent or if this is no object.
     #[must_use]
     pub fn member(self, name: &str) -> Option<Self> {
-        self.members()
-            .find_map(|(key, value)| (key == name).then_some(value))
+        self.members_raw().find_map(|(key, escaped, value)| {
+            let found = if escaped {
+                unescaped(key, true) == name
+            } else {
+                key == name
+            };
+            found.then_some(value)
+        })
     }
 
     /// The members of an object in their order; none for other kinds.
@@ -285,7 +287,7 @@ fn unescaped(text: &str, escaped: bool) -> Cow<'_, str> {
 }
 
 /// The value of four hexadecimal digits; out of range for anything else.
-fn hexadecimal(bytes: &[u8]) -> u32 {
+pub(super) fn hexadecimal(bytes: &[u8]) -> u32 {
     let digits = bytes
         .get(..4)
         .and_then(|four| std::str::from_utf8(four).ok());
@@ -312,230 +314,4 @@ pub fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
-}
-
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    keys: usize,
-    nodes: Vec<Node>,
-}
-
-impl Reader<'_> {
-    /// Reads a value. The recursion is bounded by [`DEPTH`].
-    fn value(&mut self, key: (usize, usize), key_escaped: bool, depth: usize) -> Result<(), Flaw> {
-        let start = self.at;
-        let node = self.nodes.len();
-        self.nodes.push(Node {
-            kind: Kind::Null,
-            escaped: false,
-            key,
-            key_escaped,
-            span: (start, start),
-            next: node + 1,
-        });
-        let mut escaped = false;
-        let kind = match self.peek() {
-            Some(b'{') => {
-                self.object(depth + 1)?;
-                Kind::Object
-            }
-            Some(b'[') => {
-                self.array(depth + 1)?;
-                Kind::Array
-            }
-            Some(b'"') => {
-                escaped = self.string()?;
-                Kind::Text
-            }
-            Some(b't') => self.word(b"true", Kind::True)?,
-            Some(b'f') => self.word(b"false", Kind::False)?,
-            Some(b'n') => self.word(b"null", Kind::Null)?,
-            _ => {
-                self.number()?;
-                Kind::Number
-            }
-        };
-        let next = self.nodes.len();
-        if let Some(place) = self.nodes.get_mut(node) {
-            place.kind = kind;
-            place.escaped = escaped;
-            place.span = (start, self.at);
-            place.next = next;
-        }
-        Ok(())
-    }
-
-    fn object(&mut self, depth: usize) -> Result<(), Flaw> {
-        self.enter(depth)?;
-        if self.take(b'}') {
-            return Ok(());
-        }
-        loop {
-            self.skip_blanks();
-            self.keys += 1;
-            if self.keys > KEYS {
-                return Err(Flaw::EventTooLarge);
-            }
-            let start = self.at + 1;
-            let escaped = self.string()?;
-            let key = (start, self.at - 1);
-            self.skip_blanks();
-            if !self.take(b':') {
-                return Err(Flaw::Malformed);
-            }
-            self.skip_blanks();
-            self.value(key, escaped, depth)?;
-            self.skip_blanks();
-            if self.take(b'}') {
-                return Ok(());
-            }
-            if !self.take(b',') {
-                return Err(Flaw::Malformed);
-            }
-        }
-    }
-
-    fn array(&mut self, depth: usize) -> Result<(), Flaw> {
-        self.enter(depth)?;
-        if self.take(b']') {
-            return Ok(());
-        }
-        loop {
-            self.skip_blanks();
-            self.value((0, 0), false, depth)?;
-            self.skip_blanks();
-            if self.take(b']') {
-                return Ok(());
-            }
-            if !self.take(b',') {
-                return Err(Flaw::Malformed);
-            }
-        }
-    }
-
-    fn enter(&mut self, depth: usize) -> Result<(), Flaw> {
-        if depth > DEPTH {
-            return Err(Flaw::EventTooLarge);
-        }
-        self.at += 1;
-        self.skip_blanks();
-        Ok(())
-    }
-
-    /// Reads a string and tells whether it holds escapes.
-    fn string(&mut self) -> Result<bool, Flaw> {
-        if !self.take(b'"') {
-            return Err(Flaw::Malformed);
-        }
-        let mut escaped = false;
-        loop {
-            let rest = self.bytes.get(self.at..).unwrap_or_default();
-            let plain = rest
-                .iter()
-                .position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20)
-                .ok_or(Flaw::Malformed)?;
-            self.at += plain;
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(escaped);
-                }
-                Some(b'\\') => {
-                    escaped = true;
-                    self.escape()?;
-                }
-                _ => return Err(Flaw::Malformed),
-            }
-        }
-    }
-
-    fn escape(&mut self) -> Result<(), Flaw> {
-        self.at += 1;
-        let kind = self.peek().ok_or(Flaw::Malformed)?;
-        self.at += 1;
-        match kind {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(()),
-            b'u' => {
-                let code = self.unicode()?;
-                match code {
-                    0xd800..0xdc00 => {
-                        if !(self.take(b'\\') && self.take(b'u')) {
-                            return Err(Flaw::Malformed);
-                        }
-                        match self.unicode()? {
-                            0xdc00..0xe000 => Ok(()),
-                            _ => Err(Flaw::Malformed),
-                        }
-                    }
-                    0 | 0xdc00..0xe000 => Err(Flaw::Malformed),
-                    _ => Ok(()),
-                }
-            }
-            _ => Err(Flaw::Malformed),
-        }
-    }
-
-    fn unicode(&mut self) -> Result<u32, Flaw> {
-        let code = hexadecimal(self.bytes.get(self.at..).unwrap_or_default());
-        if code == u32::MAX {
-            return Err(Flaw::Malformed);
-        }
-        self.at += 4;
-        Ok(code)
-    }
-
-    /// RFC 8259 §6: no leading zeros, digits on both sides of a point.
-    fn number(&mut self) -> Result<(), Flaw> {
-        self.take(b'-');
-        if !self.take(b'0') && self.digits() == 0 {
-            return Err(Flaw::Malformed);
-        }
-        if self.take(b'.') && self.digits() == 0 {
-            return Err(Flaw::Malformed);
-        }
-        if self.take(b'e') || self.take(b'E') {
-            if !self.take(b'+') {
-                self.take(b'-');
-            }
-            if self.digits() == 0 {
-                return Err(Flaw::Malformed);
-            }
-        }
-        Ok(())
-    }
-
-    fn digits(&mut self) -> usize {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.at += count;
-        count
-    }
-
-    fn word(&mut self, word: &[u8], kind: Kind) -> Result<Kind, Flaw> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        if !rest.starts_with(word) {
-            return Err(Flaw::Malformed);
-        }
-        self.at += word.len();
-        Ok(kind)
-    }
-
-    fn skip_blanks(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    fn take(&mut self, byte: u8) -> bool {
-        let found = self.peek() == Some(byte);
-        if found {
-            self.at += 1;
-        }
-        found
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
-    }
 }

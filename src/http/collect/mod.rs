@@ -10,13 +10,16 @@ pub mod body;
 pub mod cloudevents;
 pub mod cors;
 pub mod event;
+pub mod handshake;
 pub mod json;
 pub mod key;
+mod reader;
 pub mod refusal;
 pub mod reply;
 pub mod request;
 pub mod route;
 pub mod rudderstack;
+mod said;
 pub mod segment;
 pub mod split;
 pub mod time;
@@ -43,6 +46,38 @@ pub struct Parsed {
     pub items: Vec<Result<Collected, Rejected>>,
     /// Whether the request was a batch, or one event that stood alone.
     pub form: Form,
+}
+
+/// What a request held that nobody may read as consent or as a field, for counters and reports.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Consent ids that the collector's rules do not map.
+    pub unmapped_consent_ids: usize,
+    /// Names of undeclared fields that were dropped, and in how many events.
+    pub undeclared: BTreeMap<FieldPath, usize>,
+    /// Rejected events, by code.
+    pub rejected: BTreeMap<&'static str, usize>,
+}
+
+impl Parsed {
+    /// Counts what was left aside.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        let mut facts = Facts::default();
+        for item in &self.items {
+            match item {
+                Ok(event) => {
+                    let unmapped = event.signals.iter().map(|signal| signal.unmapped);
+                    facts.unmapped_consent_ids += unmapped.sum::<usize>();
+                    for name in &event.undeclared {
+                        *facts.undeclared.entry(name.clone()).or_default() += 1;
+                    }
+                }
+                Err(rejected) => *facts.rejected.entry(rejected.flaw.code()).or_default() += 1,
+            }
+        }
+        facts
+    }
 }
 
 /// How events came.

@@ -1,15 +1,12 @@
 //! Segment's HTTP tracking protocol, and the events of RudderStack's, which is a superset of it
 //! (`ecosystem.md` 1.6, 1.7).
 
-use std::borrow::Cow;
-
-use crate::domain::collected::{Collected, CollectedKind, Narrowing, RawIdentifier};
-use crate::domain::id::RecipientId;
+use crate::domain::collected::{Collected, CollectedKind, RawIdentifier};
 use crate::domain::identifier::IdentifierKind;
 use crate::domain::personal::Personal;
 use crate::domain::policy::{Protocol, Trust};
 use crate::domain::signal::Signal;
-use crate::signal::categories::{self, Ids, Management, Preferences};
+use crate::signal::categories::Preferences;
 
 use super::event::{ContentHash, Identifier, Values, identifier, moment, plain_text};
 use super::json::{Document, Kind, Value, quoted};
@@ -17,7 +14,7 @@ use super::refusal::{Flaw, Refusal};
 use super::reply::Reply;
 use super::route::Call;
 use super::split;
-use super::{Form, Parsed, Rejected, Setting, rudderstack, time};
+use super::{Form, Parsed, Rejected, Setting, rudderstack, said, time};
 
 /// The name of the track event by which Segment's consent tools say that a choice was made.
 pub const PREFERENCE_UPDATED: &str = "Segment Consent Preference Updated";
@@ -31,13 +28,18 @@ pub(super) fn single(body: &[u8], call: Call, setting: Setting<'_>) -> Result<Pa
 pub(super) fn batch(body: &[u8], setting: Setting<'_>) -> Result<Parsed, Refusal> {
     let envelope = split::envelope(body, setting.limits.batch)?;
     let items = envelope.items.ok_or(Refusal::Malformed)?;
-    let context = part_document(envelope.context, setting)?;
-    let integrations = part_document(envelope.integrations, setting)?;
-    let sent_at = part_document(envelope.sent_at, setting)?;
+    let context = part_document(envelope.context)?;
+    let integrations = part_document(envelope.integrations)?;
+    let sent_at = part_document(envelope.sent_at)?;
+    let context = context.as_ref().and_then(Document::root);
+    let integrations = integrations.as_ref().and_then(Document::root);
+    let signals = said::signals(context, setting.rules);
     let general = General {
-        context: context.as_ref().and_then(Document::root),
-        integrations: integrations.as_ref().and_then(Document::root),
+        context,
+        integrations,
         sent_at: moment(sent_at.as_ref().and_then(Document::root)),
+        signals: &signals,
+        hash: general_hash(context, integrations),
     };
     let items = items
         .into_iter()
@@ -50,26 +52,50 @@ pub(super) fn batch(body: &[u8], setting: Setting<'_>) -> Result<Parsed, Refusal
     })
 }
 
-/// What a batch says for all its items.
+/// The most bytes of a part that a batch gives to all its items, and the most keys in it: each item
+/// takes a copy of what it lacks, so that a small request must not become a large one.
+const GENERAL_BYTES: usize = 8 << 10;
+const GENERAL_KEYS: usize = 128;
+
+/// What a batch says for all its items, read once.
 #[derive(Clone, Copy)]
 struct General<'d, 'a> {
     context: Option<Value<'d, 'a>>,
     integrations: Option<Value<'d, 'a>>,
     sent_at: Option<jiff::Timestamp>,
+    signals: &'d [Signal],
+    /// Of `context` and `integrations`; `None` if there are none, so that an event has the same
+    /// content hash alone and in a batch.
+    hash: Option<[u8; 32]>,
+}
+
+fn general_hash(
+    context: Option<Value<'_, '_>>,
+    integrations: Option<Value<'_, '_>>,
+) -> Option<[u8; 32]> {
+    if context.is_none() && integrations.is_none() {
+        return None;
+    }
+    let mut hash = ContentHash::default();
+    for (key, value) in [("context", context), ("integrations", integrations)] {
+        if let Some(value) = value {
+            hash.add(key, value.raw());
+        }
+    }
+    Some(hash.finish())
 }
 
 /// Reads a part of the envelope. A flaw there is outside the items and refuses the whole.
-fn part_document<'a>(
-    part: Option<&'a [u8]>,
-    setting: Setting<'_>,
-) -> Result<Option<Document<'a>>, Refusal> {
+fn part_document(part: Option<&[u8]>) -> Result<Option<Document<'_>>, Refusal> {
     let Some(part) = part else {
         return Ok(None);
     };
-    if part.len() > setting.event_limit() {
+    if part.len() > GENERAL_BYTES {
         return Err(Refusal::Event(Flaw::EventTooLarge));
     }
-    Document::read(part).map(Some).map_err(Refusal::Event)
+    Document::read_bounded(part, GENERAL_KEYS)
+        .map(Some)
+        .map_err(Refusal::Event)
 }
 
 fn item(
@@ -197,8 +223,14 @@ fn read(
         previous: parties.previous,
         values: values.kept,
         undeclared: values.undeclared,
-        signals: signals(members.context, general, setting),
-        narrowing: narrowing(members.integrations, general, setting),
+        signals: signals(members, general, setting),
+        narrowing: said::narrowing(
+            [
+                general.and_then(|general| general.integrations),
+                members.integrations,
+            ],
+            setting.rules,
+        ),
         purposes: None,
         consent_record: None,
     })
@@ -318,7 +350,7 @@ fn kind(
             let name = event.and_then(Value::text).ok_or(Flaw::Malformed)?;
             if setting.rules.protocol == Protocol::Segment && name == PREFERENCE_UPDATED {
                 // Without a readable object there is no choice in it that could be recorded.
-                match preferences(members.context) {
+                match said::preferences(members.context) {
                     Preferences::Stated(_) => {}
                     Preferences::Absent | Preferences::Unreadable => return Err(Flaw::Malformed),
                 }
@@ -388,125 +420,18 @@ fn take_context<'d, 'a>(
     }
 }
 
-/// What the event and its batch say about consent: two objects are two signals, and the most
-/// restrictive wins wherever they are read.
 fn signals(
-    own: Option<Value<'_, '_>>,
+    members: &Members<'_, '_>,
     general: Option<General<'_, '_>>,
     setting: Setting<'_>,
 ) -> Vec<Signal> {
-    let map = &setting.rules.categories;
-    let mut signals = Vec::new();
-    for context in [own, general.and_then(|general| general.context)] {
-        signals.extend(categories::segment(&preferences(context), map));
-        signals.extend(categories::rudderstack(&management(context), map));
-    }
+    let mut signals = said::signals(members.context, setting.rules);
+    signals.extend(
+        general
+            .into_iter()
+            .flat_map(|general| general.signals.iter().cloned()),
+    );
     signals
-}
-
-fn preferences<'a>(context: Option<Value<'_, 'a>>) -> Preferences<'a> {
-    let Some(consent) = context.and_then(|context| context.member("consent")) else {
-        return Preferences::Absent;
-    };
-    match consent.kind() {
-        Kind::Null => Preferences::Absent,
-        Kind::Object => match consent.member("categoryPreferences") {
-            None => Preferences::Absent,
-            Some(stated) if stated.kind() == Kind::Object => Preferences::Stated(
-                stated
-                    .members()
-                    .map(|(id, choice)| (id, choice.boolean()))
-                    .collect(),
-            ),
-            Some(_) => Preferences::Unreadable,
-        },
-        _ => Preferences::Unreadable,
-    }
-}
-
-fn management<'a>(context: Option<Value<'_, 'a>>) -> Management<'a> {
-    let Some(stated) = context.and_then(|context| context.member("consentManagement")) else {
-        return Management::Absent;
-    };
-    match stated.kind() {
-        Kind::Null => Management::Absent,
-        Kind::Object => Management::Stated {
-            provider: stated.member("provider").and_then(Value::text),
-            allowed: ids(stated.member("allowedConsentIds")),
-            denied: ids(stated.member("deniedConsentIds")),
-        },
-        _ => Management::Unreadable,
-    }
-}
-
-/// A list of ids; older OneTrust payloads have an object whose keys are the ids.
-fn ids<'a>(list: Option<Value<'_, 'a>>) -> Ids<'a> {
-    let Some(list) = list else {
-        return Ids::default();
-    };
-    match list.kind() {
-        Kind::Array => {
-            let mut ids = Ids::default();
-            for element in list.elements() {
-                match element.text() {
-                    Some(id) => ids.ids.push(id),
-                    None => ids.unreadable = true,
-                }
-            }
-            ids
-        }
-        Kind::Object => Ids {
-            ids: list.members().map(|(id, _)| id).collect(),
-            unreadable: false,
-        },
-        _ => Ids {
-            ids: Vec::new(),
-            unreadable: true,
-        },
-    }
-}
-
-/// Which recipients the sender leaves in. What cannot be read leaves nobody in; an empty array is
-/// an empty object, for PHP writes it so.
-fn narrowing(
-    own: Option<Value<'_, '_>>,
-    general: Option<General<'_, '_>>,
-    setting: Setting<'_>,
-) -> Narrowing {
-    let mut wishes: Vec<(Cow<'_, str>, bool)> = Vec::new();
-    for stated in [general.and_then(|general| general.integrations), own] {
-        let Some(stated) = stated.filter(|stated| stated.kind() != Kind::Null) else {
-            continue;
-        };
-        let empty_array = stated.kind() == Kind::Array && stated.elements().next().is_none();
-        if stated.kind() != Kind::Object && !empty_array {
-            return Narrowing {
-                only: Some(Vec::new()),
-                except: Vec::new(),
-            };
-        }
-        for (name, wish) in stated.members() {
-            let wanted = match wish.kind() {
-                Kind::Null => continue,
-                Kind::True | Kind::Object => true,
-                _ => false,
-            };
-            wishes.retain(|(known, _)| *known != name);
-            wishes.push((name, wanted));
-        }
-    }
-    let recipients = |wanted: bool| -> Vec<RecipientId> {
-        wishes
-            .iter()
-            .filter(|(_, wish)| *wish == wanted)
-            .filter_map(|(name, _)| setting.rules.integrations.get(name.as_ref()).cloned())
-            .collect()
-    };
-    let nobody_else = wishes.iter().any(|(name, wish)| name == "All" && !wish);
-    Narrowing {
-        only: nobody_else.then(|| recipients(true)),
-        except: recipients(false),
-    }
 }
 
 /// Over the event's members in their order, without those that a client writes anew when it sends
@@ -518,15 +443,8 @@ fn content_hash(root: Value<'_, '_>, general: Option<General<'_, '_>>) -> [u8; 3
             hash.add(key, value.raw());
         }
     }
-    if let Some(general) = general {
-        for (key, value) in [
-            ("context", general.context),
-            ("integrations", general.integrations),
-        ] {
-            if let Some(value) = value {
-                hash.add(key, value.raw());
-            }
-        }
+    if let Some(general) = general.and_then(|general| general.hash) {
+        hash.add_bytes("", &general);
     }
     hash.finish()
 }

@@ -350,17 +350,41 @@ fn a_preflight_is_no_handshake_and_the_reverse() {
         ("access-control-request-method", b"POST"),
         ("origin", b"https://shop.example"),
     ];
-    assert!(cors::is_preflight(&request(both)) && !cloudevents::is_handshake(&request(both)));
-    assert!(
-        !cors::is_preflight(&request(&both[..1]))
-            && cloudevents::is_handshake(&request(&both[..1]))
-    );
-    let handshake =
-        |headers| cloudevents::handshake(&request(headers), ["eventemitter.example"], 600);
+    assert!(cors::is_preflight(&request(both)) && !handshake::is_asked(&request(both)));
+    assert!(!cors::is_preflight(&request(&both[..1])) && handshake::is_asked(&request(&both[..1])));
+    let answer = |headers| handshake::answer(&request(headers), ["eventemitter.example"], 600);
     assert_eq!(
-        handshake(&both[..1]).header("webhook-allowed-rate"),
+        answer(&both[..1]).header("webhook-allowed-rate"),
         Some("600")
     );
     let twice = [both[0], ("webhook-request-origin", b"stranger.example")];
-    assert_eq!(handshake(&twice).status, 405);
+    assert_eq!(answer(&twice).status, 405);
+}
+
+#[test]
+fn a_batch_cannot_multiply_itself_through_what_it_says_for_all() {
+    let body = |context: &str| {
+        let items = vec![r#"{"type":"page","userId":"u"}"#; 2_500].join(",");
+        format!(r#"{{"context":{context},"batch":[{items}]}}"#)
+    };
+    let large = Some(Refusal::Event(Flaw::EventTooLarge));
+    let long = format!(r#"{{"locale":"{}"}}"#, "x".repeat(9 << 10));
+    assert_eq!(server().post("/v1/b", &body(&long)).err(), large);
+    let keys: Vec<String> = (0..129).map(|key| format!(r#""k{key}":1"#)).collect();
+    assert_eq!(
+        server()
+            .post("/v1/b", &body(&format!("{{{}}}", keys.join(","))))
+            .err(),
+        large
+    );
+    let parsed = server().post(
+        "/v1/b",
+        &body(r#"{"colour":1,"consent":{"categoryPreferences":{"X":true}}}"#),
+    );
+    let facts = parsed.map_err(Refusal::code).unwrap().facts();
+    assert_eq!(facts.unmapped_consent_ids, 2_500);
+    assert_eq!(
+        facts.undeclared,
+        BTreeMap::from([(FieldPath::new("context.colour"), 2_500)])
+    );
 }

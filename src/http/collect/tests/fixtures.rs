@@ -142,9 +142,9 @@ fn answered_without_key(request: &Request<'_>, collector: &Collector) -> Option<
         );
         return Some(reply);
     }
-    if cloudevents::is_handshake(request) {
+    if handshake::is_asked(request) {
         let origins = collector.rules.webhook_origins.iter().map(String::as_str);
-        return Some(cloudevents::handshake(request, origins, 60_000));
+        return Some(handshake::answer(request, origins, 60_000));
     }
     match route::find(request.path)? {
         route::Route::Settings { key } => {

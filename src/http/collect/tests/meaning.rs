@@ -290,6 +290,53 @@ fn a_cloud_event_narrows_and_names_whom_its_rule_says() {
     assert_eq!(post(broken).err(), Some(malformed()));
 }
 
+#[test]
+fn data_that_is_not_json_is_dropped_and_named() {
+    let collector = Collector::new(Protocol::CloudEvents, Trust::Server);
+    let post = |event: &str| {
+        let parsed = collector.post_with(
+            "/v1/events",
+            event.as_bytes(),
+            &[("content-type", b"application/cloudevents+json")],
+        )?;
+        Ok::<_, Refusal>(
+            parsed
+                .facts()
+                .undeclared
+                .into_keys()
+                .map(|name| name.to_string())
+                .collect::<Vec<_>>(),
+        )
+    };
+    let event =
+        |data: &str| format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t",{data}}}"#);
+    for dropped in [
+        r#""data_base64":"AAEC""#,
+        r#""data_base64":"eyJhIjoxfQ==","datacontenttype":"text/plain""#,
+        r#""data":"<a/>","datacontenttype":"application/xml""#,
+    ] {
+        assert_eq!(
+            post(&event(dropped)),
+            Ok(vec!["data".to_owned()]),
+            "{dropped}"
+        );
+    }
+    assert_eq!(
+        post(&event(r#""data_base64":"eyJhIjoxfQ==""#)),
+        Ok(Vec::new())
+    );
+    assert_eq!(
+        post(&event(r#""data":{"a":{"b":1,"b":2}}"#)),
+        Err(Refusal::Event(Flaw::DuplicateJsonKey))
+    );
+    // {"a":1,"a":2}
+    let hidden = r#""data_base64":"eyJhIjoxLCJhIjoyfQ==""#;
+    assert_eq!(
+        post(&event(hidden)),
+        Err(Refusal::Event(Flaw::DuplicateJsonKey))
+    );
+}
+
 fn malformed() -> Refusal {
     Refusal::Event(Flaw::Malformed)
 }

@@ -21,7 +21,7 @@ use crate::domain::signal::Says;
 
 use super::refusal::{Flaw, Refusal};
 use super::request::Request;
-use super::{Limits, Parsed, Setting, body, cloudevents, cors, key, parse, route, time};
+use super::{Limits, Parsed, Setting, body, cors, handshake, key, parse, route, time};
 
 /// A collector with one key, and what it would do with a request.
 struct Collector {

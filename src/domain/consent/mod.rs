@@ -4,9 +4,16 @@
 //! events alone, so it can be cached. [`Ruling::state`] holds a ruling yes against the clock, the
 //! notices and the purpose whenever a decision is made; its answer is never cached.
 
-use jiff::{SignedDuration, Span, Timestamp, tz::TimeZone};
+mod event;
 
-use super::id::{Channel, ConsentEventId, ConsentId, NoticeId, PurposeId, RecipientId};
+use jiff::{Span, Timestamp, tz::TimeZone};
+
+pub use event::{
+    CLOCK_TOLERANCE, ConsentEvent, ConsentEventKind, NoticeShown, Proof, Transmission,
+    UNSENT_TOLERANCE,
+};
+
+use super::id::{Channel, ConsentId, PurposeId, RecipientId};
 use super::legal_basis::LegalBasis;
 use super::notice;
 use super::policy::Policy;
@@ -26,11 +33,14 @@ use super::reason::Reason;
 pub fn fold(events: &[ConsentEvent], basis: LegalBasis) -> Ruling {
     let latest_give = latest(events, ConsentEventKind::Give);
     let given_from = latest_give.map(ConsentEvent::effective_at);
-    let objection_ended = latest(events, ConsentEventKind::EndObjection).map(ConsentEvent::effective_at);
+    let objection_ended =
+        latest(events, ConsentEventKind::EndObjection).map(ConsentEvent::effective_at);
 
     let mut ruling: Option<(Timestamp, Denial)> = None;
     for event in events {
-        let Some(denial) = event.kind.denial() else { continue };
+        let Some(denial) = event.kind.denial() else {
+            continue;
+        };
         let ended_from = match denial {
             Denial::Objected if objections_outlive_consent(basis) => objection_ended,
             _ => given_from,
@@ -69,7 +79,9 @@ impl ConsentEvent {
     /// than it was heard.
     fn effective_at(&self) -> Timestamp {
         match self.kind {
-            ConsentEventKind::Give | ConsentEventKind::EndObjection => self.given_at.min(self.recorded_at),
+            ConsentEventKind::Give | ConsentEventKind::EndObjection => {
+                self.given_at.min(self.recorded_at)
+            }
             _ => self.recorded_at,
         }
     }
@@ -78,9 +90,9 @@ impl ConsentEvent {
     fn given(&self, events: &[Self]) -> Given {
         // A new `give` replaces the confirmation link of the older one, so whatever was confirmed
         // since this `give` was recorded, was this one.
-        let confirmed = events
-            .iter()
-            .any(|event| event.kind == ConsentEventKind::Confirm && event.recorded_at >= self.recorded_at);
+        let confirmed = events.iter().any(|event| {
+            event.kind == ConsentEventKind::Confirm && event.recorded_at >= self.recorded_at
+        });
         Given {
             at: self.effective_at(),
             valid_until: self.valid_until,
@@ -93,6 +105,18 @@ impl ConsentEvent {
 }
 
 impl Ruling {
+    /// Whether a no rules.
+    #[must_use]
+    pub const fn is_denied(&self) -> bool {
+        matches!(self, Self::Denied(_))
+    }
+
+    /// Whether a yes rules, valid or not.
+    #[must_use]
+    pub const fn is_given(&self) -> bool {
+        matches!(self, Self::Given(_))
+    }
+
     /// The state at `now`, for the purpose of the line and, if one is in question, a recipient that
     /// the notice consented to must have named. Of several failings the first in the order of the
     /// table in the docs names the state.
@@ -171,45 +195,24 @@ impl Given {
     }
 }
 
-/// How far ahead of the server's clock a claimed time may be.
-pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
-
-/// How old a claimed time may be unless the act says that it was made offline.
-pub const UNSENT_TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
-
-/// How an act reached the collector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transmission {
-    /// As it happened.
-    Online,
-    /// Kept on a device and sent later; the act says so.
-    Offline,
-}
-
-impl Proof {
-    /// What is left of a proof once the claimed time is held against the recorded one (Art. 7(1)):
-    /// a yes dated ahead, or back without a reason, proves nothing. Asked once, when a `give` is
-    /// recorded.
-    #[must_use]
-    pub fn weighed(self, given_at: Timestamp, recorded_at: Timestamp, transmission: Transmission) -> Self {
-        let lag = recorded_at.duration_since(given_at);
-        let too_old = transmission == Transmission::Online && lag > UNSENT_TOLERANCE;
-        if too_old || lag < -CLOCK_TOLERANCE { Self::None } else { self }
-    }
-}
-
 impl Purpose {
     /// End of validity of a consent given at this instant: calendar addition in the controller's
     /// zone, last day of the month if needed. `None`: the purpose sets no period.
     #[must_use]
     pub fn valid_until(&self, given_at: Timestamp, time_zone: &TimeZone) -> Option<Timestamp> {
-        self.validity.map(|period| later(given_at, period, time_zone))
+        self.validity
+            .map(|period| later(given_at, period, time_zone))
     }
 
     /// From when somebody who said no at this instant may be asked again; `None`: no period is set.
     #[must_use]
-    pub fn may_ask_again_at(&self, recorded_at: Timestamp, time_zone: &TimeZone) -> Option<Timestamp> {
-        self.ask_again_after.map(|period| later(recorded_at, period, time_zone))
+    pub fn may_ask_again_at(
+        &self,
+        recorded_at: Timestamp,
+        time_zone: &TimeZone,
+    ) -> Option<Timestamp> {
+        self.ask_again_after
+            .map(|period| later(recorded_at, period, time_zone))
     }
 }
 
@@ -266,157 +269,6 @@ impl Scope {
     }
 }
 
-/// The kinds of consent events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ConsentEventKind {
-    /// A notice was shown.
-    Ask,
-    /// Yes.
-    Give,
-    /// The yes was confirmed (double opt-in).
-    Confirm,
-    /// No, never yes.
-    Refuse,
-    /// No longer (Art. 7(3)).
-    Withdraw,
-    /// Art. 21.
-    Object,
-    /// An objection ended.
-    EndObjection,
-    /// Struck down by an authority or given up by the controller.
-    Invalidate,
-}
-
-impl ConsentEventKind {
-    /// Every kind.
-    pub const ALL: [Self; 8] = [
-        Self::Ask,
-        Self::Give,
-        Self::Confirm,
-        Self::Refuse,
-        Self::Withdraw,
-        Self::Object,
-        Self::EndObjection,
-        Self::Invalidate,
-    ];
-
-    /// The spelling in requests, columns and answers.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ask => "ask",
-            Self::Give => "give",
-            Self::Confirm => "confirm",
-            Self::Refuse => "refuse",
-            Self::Withdraw => "withdraw",
-            Self::Object => "object",
-            Self::EndObjection => "end_objection",
-            Self::Invalidate => "invalidate",
-        }
-    }
-
-    /// Reads the spelling; `None` for anything else.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
-    }
-
-    /// The kind to record for a purpose of this basis: words do not matter. A no against legitimate
-    /// interests is an objection, an objection against a consent is a withdrawal.
-    #[must_use]
-    pub const fn on(self, basis: LegalBasis) -> Self {
-        match (self, basis) {
-            (Self::Object, LegalBasis::Consent) => Self::Withdraw,
-            (
-                Self::Withdraw | Self::Refuse,
-                LegalBasis::LegitimateInterests | LegalBasis::PublicTask | LegalBasis::SoftOptIn,
-            ) => Self::Object,
-            _ => self,
-        }
-    }
-
-    /// What a protective kind denies with; `None` for the others.
-    #[must_use]
-    pub const fn denial(self) -> Option<Denial> {
-        match self {
-            Self::Refuse => Some(Denial::Refused),
-            Self::Withdraw => Some(Denial::Withdrawn),
-            Self::Object => Some(Denial::Objected),
-            Self::Invalidate => Some(Denial::Invalidated),
-            Self::Ask | Self::Give | Self::Confirm | Self::EndObjection => None,
-        }
-    }
-}
-
-/// What an event rests on, weakest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Proof {
-    /// Nothing.
-    None,
-    /// Named evidence of another system.
-    Imported,
-    /// A banner's or SDK's word.
-    Signal,
-    /// A first-hand act with a notice token.
-    Act,
-}
-
-impl Proof {
-    /// Every proof, weakest first.
-    pub const ALL: [Self; 4] = [Self::None, Self::Imported, Self::Signal, Self::Act];
-
-    /// The spelling in columns and answers.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Imported => "imported",
-            Self::Signal => "signal",
-            Self::Act => "act",
-        }
-    }
-
-    /// Reads the spelling; `None` for anything else.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|proof| proof.as_str() == text)
-    }
-}
-
-/// One event of the stream. Only ever inserted.
-#[derive(Clone, Debug)]
-pub struct ConsentEvent {
-    /// Its id.
-    pub id: ConsentEventId,
-    /// What happened.
-    pub kind: ConsentEventKind,
-    /// What it rests on.
-    pub proof: Proof,
-    /// The text that was shown.
-    pub notice: Option<NoticeShown>,
-    /// When it happened, by the collector's claim.
-    pub given_at: Timestamp,
-    /// When the server recorded it: this alone orders the stream.
-    pub recorded_at: Timestamp,
-    /// End of validity, fixed when a `give` is recorded.
-    pub valid_until: Option<Timestamp>,
-    /// Whether the act was explicit (Art. 9(2)(a)).
-    pub explicit: bool,
-}
-
-/// Which text a person was shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoticeShown {
-    /// The notice.
-    pub id: NoticeId,
-    /// Its version.
-    pub version: u32,
-    /// BCP 47 tag.
-    pub language: String,
-    /// SHA-256 of the text.
-    pub text_hash: [u8; 32],
-}
-
 /// The event that rules a line; expiry and notice are held against it when a decision is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ruling {
@@ -463,9 +315,14 @@ impl Denial {
     /// Reads the spelling; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Withdrawn, Self::Refused, Self::Objected, Self::Invalidated]
-            .into_iter()
-            .find(|denial| denial.as_str() == text)
+        [
+            Self::Withdrawn,
+            Self::Refused,
+            Self::Objected,
+            Self::Invalidated,
+        ]
+        .into_iter()
+        .find(|denial| denial.as_str() == text)
     }
 }
 
@@ -530,5 +387,5 @@ impl ConsentState {
 pub type NamedRecipient<'a> = Option<&'a RecipientId>;
 
 #[cfg(test)]
-#[path = "tests/consent.rs"]
+#[path = "../tests/consent.rs"]
 mod tests;

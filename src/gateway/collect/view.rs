@@ -1,0 +1,192 @@
+//! What is known about the people of a unit, from memory or from the stores.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::domain::id::SubjectId;
+use crate::domain::personal::Access;
+use crate::gateway::keyholder::PersonKeys;
+use crate::gateway::person::Person;
+use crate::gateway::{Error, Gateway, Result};
+use crate::storage::{erasures, identities};
+
+use super::Arrival;
+use super::identify::{Handle, Identified};
+
+const TO_COMPARE: Access = Access::because("a stored identifier is compared with the one looked up, so that a planted index row finds nobody");
+const TO_RECOGNISE_ERASED: Access = Access::because("an identifier is held against the keyed marks of erased people");
+
+/// What is known about the people of a unit.
+pub(super) struct View {
+    pub(super) owner: Side,
+    pub(super) device: Option<Side>,
+    /// Further identifiers of the events, each with the subject it belongs to, if it belongs to one.
+    pub(super) others: Vec<(usize, usize, Option<SubjectId>)>,
+    /// When somebody whom the unit's unknown identifiers name was erased.
+    pub(super) erased_at: Option<Timestamp>,
+    /// Whether an unknown identifier stands on the suppression list for direct marketing.
+    pub(super) suppressed: bool,
+}
+
+/// One of the two subjects of a unit.
+pub(super) enum Side {
+    /// Known.
+    Known(Arc<Person>, Arc<PersonKeys>),
+    /// To be met.
+    Unmet,
+}
+
+impl Side {
+    pub(super) fn known(&self) -> Option<(&Arc<Person>, &Arc<PersonKeys>)> {
+        match self {
+            Self::Known(person, keys) => Some((person, keys)),
+            Self::Unmet => None,
+        }
+    }
+}
+
+impl Gateway {
+    /// Looks at the people of a unit. `fresh` forgets what is remembered first, because it turned out
+    /// to be old.
+    pub(super) async fn view(&self, arrival: &Arrival<'_>, events: &[Identified], fresh: bool) -> Result<View> {
+        if !fresh && let Some(view) = self.remembered(events) {
+            return Ok(view);
+        }
+        let Some(first) = events.first() else { return Err(Error::Contention) };
+        let _ = arrival;
+        let owner = self.side(&first.owner, fresh).await?;
+        let device = match &first.device {
+            Some(device) => Some(self.side(device, fresh).await?),
+            None => None,
+        };
+        let mut others = Vec::new();
+        for (event, at) in events.iter().zip(0..) {
+            for (other, place) in event.others.iter().zip(0..) {
+                others.push((at, place, self.subject_of(other, fresh).await?));
+            }
+        }
+        let mut erased_at = None;
+        let mut suppressed = false;
+        let unknown: Vec<&Handle> = [(&owner, Some(&first.owner))]
+            .into_iter()
+            .chain(device.iter().map(|side| (side, first.device.as_ref())))
+            .filter(|(side, _)| side.known().is_none())
+            .filter_map(|(_, handle)| handle)
+            .chain(others.iter().filter(|(.., subject)| subject.is_none()).filter_map(|(event, place, _)| {
+                events.get(*event).and_then(|event| event.others.get(*place))
+            }))
+            .collect();
+        if !unknown.is_empty() {
+            (erased_at, suppressed) = self.marks_of(&unknown).await?;
+        }
+        Ok(View { owner, device, others, erased_at, suppressed })
+    }
+
+    /// The view from memory alone: the way of nearly every event.
+    fn remembered(&self, events: &[Identified]) -> Option<View> {
+        let first = events.first()?;
+        let owner = self.remembered_side(&first.owner)?;
+        let device = match &first.device {
+            Some(device) => Some(self.remembered_side(device)?),
+            None => None,
+        };
+        let mut others = Vec::new();
+        for (event, at) in events.iter().zip(0..) {
+            for (other, place) in event.others.iter().zip(0..) {
+                others.push((at, place, Some(self.identifiers.get(&other.value)?)));
+            }
+        }
+        Some(View { owner, device, others, erased_at: None, suppressed: false })
+    }
+
+    fn remembered_side(&self, handle: &Handle) -> Option<Side> {
+        let subject = self.identifiers.get(&handle.value)?;
+        let person = self.people.get(&subject)?;
+        let keys = self.keyholder.cached(subject, person.subject.key_version)?;
+        Some(Side::Known(person, keys))
+    }
+
+    async fn side(&self, handle: &Handle, fresh: bool) -> Result<Side> {
+        let Some(subject) = self.subject_of(handle, fresh).await? else { return Ok(Side::Unmet) };
+        let person = if fresh { self.person_now(subject).await? } else { self.person(subject).await? };
+        let Some(person) = person else {
+            self.identifiers.remove(&handle.value);
+            return Ok(Side::Unmet);
+        };
+        let mut keys = self.keyholder.people(vec![(subject, person.subject.key_version)]).await?;
+        let keys = keys.pop().ok_or(Error::MissingKey)?;
+        Ok(Side::Known(person, keys))
+    }
+
+    /// Whose identifier this is.
+    pub(super) async fn subject_of(&self, handle: &Handle, fresh: bool) -> Result<Option<SubjectId>> {
+        if !fresh && let Some(subject) = self.identifiers.get(&handle.value) {
+            return Ok(Some(subject));
+        }
+        let found = self
+            .find_identifier(handle.kind.spelling().into_owned(), handle.namespace.clone(), handle.value, || {
+                handle.canonical.reveal(&TO_COMPARE).clone()
+            })
+            .await?;
+        match found {
+            Some(subject) => self.identifiers.insert(handle.value, subject),
+            None => {
+                self.identifiers.remove(&handle.value);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Finds the subject behind a blind index value, and makes sure that the stored identifier is the
+    /// one that is looked up: an index row planted by somebody who writes the database finds nobody.
+    ///
+    /// # Errors
+    /// When a store cannot be read, or the identifier behind the row is another one.
+    pub(crate) async fn find_identifier(
+        &self,
+        kind: String,
+        namespace: String,
+        value: [u8; 16],
+        canonical: impl FnOnce() -> String,
+    ) -> Result<Option<SubjectId>> {
+        let version = self.keyholder.secrets().index.version();
+        let (row_kind, row_namespace) = (kind, namespace);
+        let found = self
+            .database
+            .read(move |c| identities::find(c, &row_kind, &row_namespace, version, &value))
+            .await
+            .map_err(Error::store)?;
+        let Some(stored) = found else { return Ok(None) };
+        let canonical = zeroize::Zeroizing::new(canonical());
+        let subject = stored.subject;
+        self.same_identifier(stored, &canonical).await?;
+        Ok(Some(subject))
+    }
+
+    /// Looks unknown identifiers up among the keyed marks.
+    async fn marks_of(&self, unknown: &[&Handle]) -> Result<(Option<Timestamp>, bool)> {
+        let secrets = self.keyholder.secrets();
+        let version = secrets.suppressions.newest().ok_or(Error::MissingKey)?;
+        let mut late = Vec::with_capacity(unknown.len());
+        let mut entries = Vec::with_capacity(unknown.len());
+        for handle in unknown {
+            let canonical = handle.canonical.reveal(&TO_RECOGNISE_ERASED);
+            late.push(
+                secrets.suppressions.late_event(version, &handle.kind, &handle.namespace, canonical).map_err(Error::Protection)?,
+            );
+            entries.push(
+                secrets
+                    .suppressions
+                    .entry(version, version, &handle.kind, &handle.namespace, canonical)
+                    .map_err(Error::Protection)?,
+            );
+        }
+        let (erased, suppressed) = self
+            .database
+            .read(move |c| Ok((erasures::erased_at(c, &late)?, erasures::is_suppressed(c, &entries, "direct_marketing")?)))
+            .await
+            .map_err(Error::store)?;
+        Ok((erased.map(|at| at.timestamp()), suppressed))
+    }
+}

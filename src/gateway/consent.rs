@@ -1,0 +1,1 @@
+//! A consent is given, refused or withdrawn.

@@ -1,0 +1,1 @@
+//! A decision is asked for; a recipient pulls the fields it may have.

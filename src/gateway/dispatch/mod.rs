@@ -1,0 +1,1 @@
+//! A delivery is dispatched: claim, decide again, open just the permitted fields, hand over, settle.

@@ -1,0 +1,1 @@
+//! A person is erased (Art. 17): a resumable machine of idempotent steps.

@@ -1,0 +1,1 @@
+//! What is done now and then: forgetting marks, following policy and tokens, sweeping.

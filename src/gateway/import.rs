@@ -1,0 +1,1 @@
+//! Bulk load through the same way as live traffic, resumable.

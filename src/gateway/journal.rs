@@ -1,0 +1,186 @@
+//! The journal of stops: a restore may lose new data, but must not lose a *no* (K6).
+//!
+//! Each withdrawal, refusal, objection, restriction, suppression and erasure is a line in every
+//! place, fsynced before the person is answered: `seq time what subject purpose mac`, ids and keyed
+//! values only, the MAC chained over the line before. One fsync serves everything that waits.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+
+use crate::crypto::commitment::JournalChain;
+use crate::domain::consent::ConsentEventKind;
+use crate::domain::id::SubjectId;
+
+use super::keyholder::Keyholder;
+use super::{Error, Result};
+
+/// One stop.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    /// What was stopped.
+    pub kind: StopKind,
+    /// Whose.
+    pub subject: SubjectId,
+    /// The purpose, or a suppression value in hexadecimal digits; empty for a whole person.
+    pub what: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What a line of the journal says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopKind {
+    /// A consent was withdrawn.
+    Withdrawal,
+    /// A consent was refused.
+    Refusal,
+    /// Art. 21.
+    Objection,
+    /// An address entered the suppression list.
+    Suppression,
+    /// Art. 17.
+    Erasure,
+}
+
+impl StopKind {
+    /// The kind of stop that a protective consent event is.
+    #[must_use]
+    pub const fn of(event: ConsentEventKind) -> Self {
+        match event {
+            ConsentEventKind::Object => Self::Objection,
+            ConsentEventKind::Withdraw | ConsentEventKind::Invalidate => Self::Withdrawal,
+            _ => Self::Refusal,
+        }
+    }
+
+    /// The spelling.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Withdrawal => "withdrawal",
+            Self::Refusal => "refusal",
+            Self::Objection => "objection",
+            Self::Suppression => "suppression",
+            Self::Erasure => "erasure",
+        }
+    }
+}
+
+/// The journal in all its places.
+pub struct Journal {
+    keyholder: Arc<Keyholder>,
+    places: Mutex<Vec<Place>>,
+}
+
+struct Place {
+    path: PathBuf,
+    file: File,
+    next: u64,
+    last: [u8; 32],
+}
+
+const FILE: &str = "stops.journal";
+
+impl Journal {
+    /// Opens or begins the journal in each of these folders and checks its chain. A last line that a
+    /// crash cut short is dropped: nobody was answered for it.
+    ///
+    /// # Errors
+    /// [`Error::File`] when a place cannot be read or written, [`Error::WrongState`] when a chain
+    /// does not hold.
+    pub fn open(folders: &[PathBuf], keyholder: Arc<Keyholder>) -> Result<Self> {
+        let secrets = keyholder.secrets();
+        let chain = JournalChain::new(&secrets.journal);
+        let places = folders.iter().map(|folder| Place::open(folder, &chain)).collect::<Result<Vec<_>>>()?;
+        drop(secrets);
+        Ok(Self { keyholder, places: Mutex::new(places) })
+    }
+
+    /// Writes stops durably in every place.
+    ///
+    /// # Errors
+    /// [`Error::File`] when a place cannot be written; then nobody may be told that the stop stands.
+    pub async fn write(&self, stops: Vec<Stop>) -> Result<()> {
+        if stops.is_empty() {
+            return Ok(());
+        }
+        let mut places = self.places.lock().await;
+        let secrets = self.keyholder.secrets();
+        let mut taken = std::mem::take(&mut *places);
+        let (taken, written) = tokio::task::spawn_blocking(move || {
+            let chain = JournalChain::new(&secrets.journal);
+            let written = taken.iter_mut().try_for_each(|place| place.append(&chain, &stops));
+            (taken, written)
+        })
+        .await
+        .map_err(|_| Error::WrongState("the journal of stops cannot be written"))?;
+        *places = taken;
+        written
+    }
+}
+
+impl Place {
+    fn open(folder: &Path, chain: &JournalChain<'_>) -> Result<Self> {
+        super::set_up::make_private_folder(folder)?;
+        let path = folder.join(FILE);
+        let failed = |source| Error::File { what: "cannot open the journal of stops", path: path.display().to_string(), source };
+        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path).map_err(failed)?;
+        let mut last = [0; 32];
+        let mut next = 0;
+        let mut whole = 0_u64;
+        let mut reader = BufReader::new(&file);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let read = reader.read_until(b'\n', &mut line).map_err(failed)?;
+            if read == 0 || line.last() != Some(&b'\n') {
+                break;
+            }
+            let text = std::str::from_utf8(&line).unwrap_or_default().trim_end();
+            let broken = Error::WrongState("the journal of stops is broken: a line does not follow the one before");
+            let Some((body, mac)) = text.rsplit_once(' ') else { return Err(broken) };
+            let Ok(mac) = data_encoding::HEXLOWER.decode(mac.as_bytes()) else { return Err(broken) };
+            if !chain.follows(&last, body.as_bytes(), &mac) {
+                return Err(broken);
+            }
+            last = mac.try_into().map_err(|_| broken)?;
+            next += 1;
+            whole += u64::try_from(read).unwrap_or(0);
+        }
+        file.set_len(whole).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        Ok(Self { path, file, next, last })
+    }
+
+    fn append(&mut self, chain: &JournalChain<'_>, stops: &[Stop]) -> Result<()> {
+        let mut text = String::new();
+        let (mut next, mut last) = (self.next, self.last);
+        for stop in stops {
+            let what = if stop.what.is_empty() { "-" } else { &stop.what };
+            let body = format!("{next} {} {} {} {what}", stop.at, stop.kind.as_str(), stop.subject);
+            last = chain.mac(&last, body.as_bytes());
+            text.push_str(&body);
+            text.push(' ');
+            text.push_str(&data_encoding::HEXLOWER.encode(&last));
+            text.push('\n');
+            next += 1;
+        }
+        let failed = |source| Error::File { what: "cannot write the journal of stops", path: self.path.display().to_string(), source };
+        let length = self.file.metadata().map_err(failed)?.len();
+        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            // Half a line would break the chain for good.
+            self.file.set_len(length).map_err(failed)?;
+            return Err(failed(error));
+        }
+        (self.next, self.last) = (next, last);
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! Keys are rotated and wrapped anew, online and resumable.

@@ -1,0 +1,231 @@
+//! The view of a person that decisions are made on: the state rows of the whole profile, the consent
+//! lines of its members, and the versions by which staleness is noticed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::crypto::mac::RowId;
+use crate::domain::consent::{ConsentEvent, ConsentEventKind, ConsentLine, Scope, fold};
+use crate::domain::id::{Channel, ConsentId, PurposeId, SubjectId};
+use crate::domain::legal_basis::LegalBasis;
+use crate::domain::policy::Policy;
+use crate::domain::subject::{MemberLine, Standing, SubjectStatus};
+use crate::storage::consents::{self, StoredEvent};
+use crate::storage::identities::{self, LinkProof, StoredEdge};
+use crate::storage::subjects::{self, StoredSubject};
+use crate::storage::{Connection, Expected};
+
+use super::keyholder::Keyholder;
+use super::{Error, Result, rows};
+
+/// A person as last seen: one subject and everybody its links join it to.
+#[derive(Clone)]
+pub struct Person {
+    /// The subject in question.
+    pub subject: StoredSubject,
+    /// All members of the profile, the subject included, ordered by id.
+    pub members: Vec<StoredSubject>,
+    /// Members whose yes counts for the subject in question.
+    pub may_grant: BTreeSet<SubjectId>,
+    /// The consent lines of all members.
+    pub lines: Vec<Line>,
+}
+
+/// A consent line with its events.
+#[derive(Clone)]
+pub struct Line {
+    /// Its id.
+    pub id: ConsentId,
+    /// Whose it is.
+    pub subject: SubjectId,
+    /// The purpose.
+    pub purpose: PurposeId,
+    /// The channel, if the purpose lists channels.
+    pub channel: Option<Channel>,
+    /// What it covers.
+    pub scope: Scope,
+    /// Its events. An event whose row fails its MAC and would allow is left out.
+    pub events: Vec<ConsentEvent>,
+}
+
+impl Person {
+    /// Reads a person. `None`: there is no such subject (any more).
+    ///
+    /// # Errors
+    /// When a store cannot be read or a key is missing.
+    pub fn read(data: &mut Connection, keys: &mut Connection, keyholder: &Keyholder, id: SubjectId) -> Result<Option<Self>> {
+        let members = subjects::profile_of(data, id).map_err(Error::store)?;
+        let Some(subject) = members.iter().find(|member| member.id == id).cloned() else { return Ok(None) };
+        let ids: Vec<SubjectId> = members.iter().map(|member| member.id).collect();
+        let mut lines = Vec::new();
+        for stored in consents::of_subjects(data, &ids).map_err(Error::store)? {
+            let Some(owner) = members.iter().find(|member| member.id == stored.subject) else { continue };
+            let keys = match keyholder.person_blocking(keys, owner.id, owner.key_version) {
+                Ok(keys) => Some(keys),
+                // Without keys a row cannot be verified, so what it allows does not count.
+                Err(Error::NotFound | Error::MissingKey) => None,
+                Err(other) => return Err(other),
+            };
+            let events = stored
+                .events
+                .iter()
+                .filter(|event| {
+                    !permits(event.kind)
+                        || keys.as_ref().is_some_and(|keys| {
+                            keys.dek.row_verifies(rows::CONSENT_EVENT, RowId::from(event.id), &rows::event_bytes(event), &event.mac)
+                        })
+                })
+                .map(domain_event)
+                .collect();
+            lines.push(Line {
+                id: stored.id,
+                subject: stored.subject,
+                purpose: stored.purpose,
+                channel: stored.channel,
+                scope: stored.scope,
+                events,
+            });
+        }
+        let may_grant = if members.len() == 1 { BTreeSet::from([id]) } else { believed(data, id, &members)? };
+        Ok(Some(Self { subject, members, may_grant, lines }))
+    }
+
+    /// A person who is being met and has no row yet.
+    #[must_use]
+    pub fn unmet(subject: StoredSubject) -> Self {
+        let id = subject.id;
+        Self { members: vec![subject.clone()], subject, may_grant: BTreeSet::from([id]), lines: Vec::new() }
+    }
+
+    /// What a decision needs to know.
+    #[must_use]
+    pub fn standing(&self, policy: &Policy) -> Standing {
+        Standing {
+            status: self
+                .members
+                .iter()
+                .map(|member| &member.status)
+                .max_by_key(|status| strength(status))
+                .cloned()
+                .unwrap_or(SubjectStatus::Erased),
+            restrictions: Vec::new(),
+            suppressed: self.members.iter().any(|member| member.suppressed),
+            lines: self
+                .lines
+                .iter()
+                .map(|line| MemberLine {
+                    subject: line.subject,
+                    may_grant: self.may_grant.contains(&line.subject),
+                    line: ConsentLine {
+                        id: line.id,
+                        purpose: line.purpose.clone(),
+                        channel: line.channel.clone(),
+                        scope: line.scope,
+                        ruling: fold(&line.events, basis_of(policy, &line.purpose)),
+                    },
+                })
+                .collect(),
+        }
+    }
+
+    /// The versions that whatever is decided on this view rests on.
+    #[must_use]
+    pub fn rests_on(&self) -> Vec<Expected> {
+        self.members.iter().map(|member| Expected { subject: member.id, version: Some(member.version) }).collect()
+    }
+
+    /// The line of a subject for a purpose, channel and scope.
+    #[must_use]
+    pub fn line(&self, subject: SubjectId, purpose: &PurposeId, channel: Option<&Channel>, scope: Scope) -> Option<&Line> {
+        self.lines.iter().find(|line| {
+            line.subject == subject && line.purpose == *purpose && line.channel.as_ref() == channel && line.scope == scope
+        })
+    }
+
+    /// The same person as seen from another member.
+    #[must_use]
+    pub fn seen_from(self: &Arc<Self>, id: SubjectId) -> Option<StoredSubject> {
+        self.members.iter().find(|member| member.id == id).cloned()
+    }
+}
+
+/// The basis of a purpose that a line speaks of; a purpose that left the policy permits nothing
+/// anyway.
+#[must_use]
+pub fn basis_of(policy: &Policy, purpose: &PurposeId) -> LegalBasis {
+    policy.purposes.get(purpose).map_or(LegalBasis::Consent, |purpose| purpose.basis)
+}
+
+/// A stored event as the fold reads it.
+#[must_use]
+pub fn domain_event(event: &StoredEvent) -> ConsentEvent {
+    ConsentEvent {
+        id: event.id,
+        kind: event.kind,
+        proof: event.proof,
+        notice: event.notice.clone(),
+        given_at: event.given_at.timestamp(),
+        recorded_at: event.recorded_at.timestamp(),
+        valid_until: event.valid_until.map(|until| until.timestamp()),
+        explicit: event.explicit,
+    }
+}
+
+/// Whether an event of this kind can allow something, so that its row must verify.
+const fn permits(kind: ConsentEventKind) -> bool {
+    matches!(kind, ConsentEventKind::Give | ConsentEventKind::Confirm | ConsentEventKind::EndObjection)
+}
+
+const fn strength(status: &SubjectStatus) -> u8 {
+    match status {
+        SubjectStatus::Active => 0,
+        SubjectStatus::RetainedOnly { .. } => 1,
+        SubjectStatus::Erasing => 2,
+        SubjectStatus::Erased => 3,
+    }
+}
+
+/// The members reached from `id` over links that are asserted or verified.
+fn believed(data: &mut Connection, id: SubjectId, members: &[StoredSubject]) -> Result<BTreeSet<SubjectId>> {
+    let mut pairs: BTreeMap<(SubjectId, SubjectId), StoredEdge> = BTreeMap::new();
+    for member in members {
+        for edge in identities::edges(data, member.id).map_err(Error::store)? {
+            let pair = if edge.subject_a < edge.subject_b { (edge.subject_a, edge.subject_b) } else { (edge.subject_b, edge.subject_a) };
+            let proof = pairs.get(&pair).map_or(edge.proof, |known| known.proof.max(edge.proof));
+            // The newest operation of a pair counts; an older, stronger proof of it does not weaken.
+            pairs.insert(pair, StoredEdge { proof: if edge.joined { proof } else { edge.proof }, ..edge });
+        }
+    }
+    let mut reached = BTreeSet::from([id]);
+    let mut frontier = vec![id];
+    while let Some(at) = frontier.pop() {
+        for ((a, b), edge) in &pairs {
+            if !edge.joined || edge.proof < LinkProof::Asserted {
+                continue;
+            }
+            for next in [(*a == at).then_some(*b), (*b == at).then_some(*a)].into_iter().flatten() {
+                if reached.insert(next) {
+                    frontier.push(next);
+                }
+            }
+        }
+    }
+    Ok(reached)
+}
+
+/// The state row of somebody who is being met now.
+#[must_use]
+pub fn fresh_subject(id: SubjectId, device: bool, suppressed: bool, now: Timestamp) -> StoredSubject {
+    StoredSubject {
+        id,
+        profile: id,
+        version: 0,
+        status: SubjectStatus::Active,
+        device,
+        key_version: 1,
+        suppressed,
+        created_at: now.into(),
+    }
+}

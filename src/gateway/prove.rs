@@ -1,0 +1,1 @@
+//! Proofs out of the log: inclusion, consistency, receipts.

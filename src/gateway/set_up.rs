@@ -1,0 +1,379 @@
+//! From nothing, or from what stands on disk, to an open house.
+//!
+//! The order matters: the stores are migrated and compared, the root key is found (or made, only
+//! where both stores are new), the secrets open, the log is held against what this installation
+//! remembers, and only then does anything new get written.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+
+use arc_swap::ArcSwap;
+use quick_cache::sync::Cache;
+use zeroize::Zeroizing;
+
+use crate::audit::leaf::{Cause, Fact};
+use crate::audit::note::{KeyKind, VerifierKey};
+use crate::audit::payload::Payload;
+use crate::crypto::key::Key;
+use crate::crypto::keyring::{Kek, Keyring};
+use crate::crypto::root_key::{self, KekState, RootKey};
+use crate::domain::event::{Event, Outcome};
+use crate::domain::id::{InstallationId, InstanceId};
+use crate::domain::policy::Policy;
+use crate::policy::{Files, KnownNotices};
+use crate::storage::keys::{self, KeyStore, StoredKek};
+use crate::storage::{Database, Options, Step, Unit, audit_log, installation, terms};
+
+use super::keyholder::Keyholder;
+use super::policy::{PolicyInForce, Terms, slots};
+use super::source::Source;
+use super::tokens::Tokens;
+use super::{Error, Gateway, KeyringSource, REMEMBERED_IDENTIFIERS, REMEMBERED_PEOPLE, Result, Rooms, Settings};
+
+pub(super) async fn open(settings: Settings, keyring: KeyringSource, files: Files, source: Source) -> Result<Gateway> {
+    let policy = crate::policy::load(&files, &KnownNotices::new()).map_err(Error::Policy)?;
+    for location in [&settings.database, &settings.keys] {
+        make_folder_of(location)?;
+    }
+    Database::migrate(&settings.database).map_err(Error::store)?;
+    KeyStore::migrate(&settings.keys).map_err(Error::keys)?;
+    let store = KeyStore::open(&settings.keys, 2).map_err(Error::keys)?;
+    let installation = belong_together(&settings, &source)?;
+    let keyring = find_root_key(keyring, &store, &source)?;
+    remember_installation(&store, installation, &source).await?;
+    learn_keks(&store, &keyring, &source).await?;
+    let origin = set_up_data(&settings, installation, &source)?;
+
+    let keyholder =
+        Keyholder::open(installation, store, source.clone(), keyring, slots(&policy), settings.key_life).await?;
+    let observe = Arc::clone(&settings.observe);
+    let database = Database::open(&Options {
+        location: settings.database.clone(),
+        readers: settings.readers,
+        batch_units: settings.batch_units,
+        queue: settings.queue,
+        observe,
+    })
+    .map_err(Error::store)?;
+    let rows = database.read(terms::all).await.map_err(Error::store)?;
+    let instance = InstanceId::from_uuid(source.random_id().map_err(Error::Protection)?);
+    let keyholder = Arc::new(keyholder);
+    let journal = super::journal::Journal::open(&settings.journal, Arc::clone(&keyholder))?;
+    let house = Gateway(Arc::new(Rooms {
+        database,
+        journal,
+        keyholder,
+        policy: ArcSwap::from_pointee(PolicyInForce::new(policy.clone(), Terms::new(rows), files.clone())),
+        tokens: ArcSwap::from_pointee(Tokens::default()),
+        origin,
+        instance,
+        settings,
+        source,
+        people: Cache::new(REMEMBERED_PEOPLE),
+        identifiers: Cache::new(REMEMBERED_IDENTIFIERS),
+    }));
+    house.begin(policy, files).await?;
+    Ok(house)
+}
+
+impl Gateway {
+    /// Opens the log if it is new, refuses to go on behind it, puts the policy in force, reads the
+    /// tokens.
+    async fn begin(&self, policy: Policy, files: Files) -> Result<()> {
+        let head = self.database.read(audit_log::head).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
+        if head.size == 0 {
+            self.open_log(&policy).await?;
+        } else {
+            self.check_log().await?;
+        }
+        let in_force = self.database.read(installation::policy).await.map_err(Error::store)?;
+        if in_force == policy.hash {
+            // Terms may be missing after a crash between two versions of the program.
+            self.take_terms().await?;
+        } else {
+            // Texts that were published before must not have changed.
+            let stored = self.database.read(move |c| installation::policy_files(c, in_force)).await.map_err(Error::store)?;
+            if let Some(before) = stored.as_deref().and_then(super::policy::decode)
+                && let Ok(before) = crate::policy::load(&before, &KnownNotices::new())
+            {
+                let known = super::policy::published(&before);
+                crate::policy::load(&files, &known).map_err(Error::Policy)?;
+            }
+            self.activate(policy, files).await?;
+        }
+        self.reload_tokens().await
+    }
+
+    /// Notes in the log that the gateway starts to serve.
+    ///
+    /// # Errors
+    /// When the leaf cannot be committed; then nothing must be served.
+    pub async fn note_start(&self, cause: Cause) -> Result<()> {
+        let facts = vec![
+            Fact::PolicyHash(self.policy().policy.hash.0),
+            Fact::Digest(self.settings.config_digest),
+            Fact::Cause(cause),
+        ];
+        let leaf = self.installation_leaf(Event::GatewayStarted, Outcome::Done, &super::policy::operator(), facts)?;
+        self.commit_change(move || Unit::change(Vec::new(), vec![leaf.clone()], |_, _| Ok(Step::Commit))).await?;
+        Ok(())
+    }
+
+    /// Notes in the log that the gateway stops in order.
+    ///
+    /// # Errors
+    /// When the leaf cannot be committed.
+    pub async fn note_stop(&self) -> Result<()> {
+        let leaf = self.leaf(Event::GatewayStopped, Outcome::Done)?.fact(Fact::Cause(Cause::CleanStop)).finish()?;
+        self.commit_change(move || Unit::change(Vec::new(), vec![leaf.clone()], |_, _| Ok(Step::Commit))).await?;
+        Ok(())
+    }
+
+    /// Leaf 0: origin, verifier, policy and heartbeat interval, once and always first.
+    async fn open_log(&self, policy: &Policy) -> Result<()> {
+        let facts = vec![
+            Fact::PolicyHash(policy.hash.0),
+            Fact::Verifier(self.log_verifier()?.typed()),
+            Fact::Origin(self.origin.clone()),
+            Fact::HeartbeatSeconds(self.settings.heartbeat_every.as_secs()),
+        ];
+        let leaf = self.installation_leaf(Event::LogOpened, Outcome::Done, &Payload::default(), facts)?;
+        // Another instance may open it first; then this leaf must not be the second.
+        self.database
+            .write(Unit::change(Vec::new(), vec![leaf], |transaction, _| {
+                let head = audit_log::head(transaction.connection())?;
+                Ok(if head.is_some_and(|head| head.size == 0) { Step::Commit } else { Step::Stale })
+            }))
+            .await
+            .map_err(Error::store)?;
+        Ok(())
+    }
+
+    /// The public key of the log under its name.
+    ///
+    /// # Errors
+    /// [`Error::Unacceptable`] when the origin cannot be the name of a key.
+    pub fn log_verifier(&self) -> Result<VerifierKey> {
+        VerifierKey::new(&self.origin, KeyKind::Ed25519, self.keyholder.secrets().log.public_key())
+            .map_err(|_| Error::Unacceptable("audit.origin must not hold white space or a plus sign"))
+    }
+
+    async fn take_terms(&self) -> Result<()> {
+        let rows = self.database.read(terms::all).await.map_err(Error::store)?;
+        let current = self.policy();
+        self.policy.store(Arc::new(PolicyInForce::new(current.policy.clone(), Terms::new(rows), current.files.clone())));
+        Ok(())
+    }
+}
+
+/// The installation's id, the same in both stores; a new one if both are new.
+fn belong_together(settings: &Settings, source: &Source) -> Result<InstallationId> {
+    let mut data = settings.database.connect().map_err(Error::store)?;
+    let mut key = settings.keys.connect().map_err(Error::keys)?;
+    let in_data = installation::id(&mut data).map_err(Error::store)?;
+    let in_keys = keys::installation(&mut key).map_err(Error::keys)?;
+    match (in_data, in_keys) {
+        (Some(a), Some(b)) if a == b => Ok(a),
+        (Some(_), Some(_)) => Err(Error::Store(crate::storage::Error::ForeignStore)),
+        (Some(_), None) => Err(Error::RootKey(
+            "the data store has an installation and the key store is empty: restore the key store from its backup".to_owned(),
+        )),
+        // The key store is written first, so this is a first start that was cut short, or a data
+        // store that was lost. The memory of the log tells which.
+        (None, Some(b)) => {
+            let signed = keys::last_signed(&mut key).map_err(Error::keys)?;
+            if signed.is_some_and(|signed| signed.size > 0) {
+                return Err(Error::LogRefused {
+                    exit: 30,
+                    what: "rollback: the key store remembers a signed log and the data store has none; restore the data".to_owned(),
+                });
+            }
+            Ok(b)
+        }
+        (None, None) => {
+            Ok(InstallationId::from_uuid(source.random_id().map_err(Error::Protection)?))
+        }
+    }
+}
+
+/// Finds the root keys, compares them with what the key store knows, and writes down what is new.
+fn find_root_key(from: KeyringSource, store: &KeyStore, source: &Source) -> Result<Keyring> {
+    let mut connection = store.reader().map_err(Error::keys)?;
+    let known = keys::keks(&mut connection).map_err(Error::keys)?;
+    let secrets = keys::secrets(&mut connection).map_err(Error::keys)?;
+    let keyring = match from {
+        KeyringSource::Given(keyring) => keyring,
+        KeyringSource::Environment(text) => {
+            let keys = root_key::parse_environment(&text).map_err(|error| Error::RootKey(error.to_string()))?;
+            root_key::keyring(keys).map_err(|error| Error::RootKey(error.to_string()))?
+        }
+        KeyringSource::File { path, managed } => {
+            if !path.exists() {
+                if !known.is_empty() || !secrets.is_empty() {
+                    return Err(Error::RootKey(format!(
+                        "{} does not exist, but the key store holds keys wrapped under it: bring the file back from its copy",
+                        path.display()
+                    )));
+                }
+                if !managed {
+                    return Err(Error::RootKey(format!("{} does not exist and keys.managed is false", path.display())));
+                }
+                make_root_key(&path, source)?;
+            }
+            read_root_key(&path)?
+        }
+    };
+    for kek in &known {
+        if kek.state == "destroyed" {
+            continue;
+        }
+        let Ok(held) = keyring.kek(kek.version) else {
+            if keys::wrapped_under(&mut connection, kek.version).map_err(Error::keys)? > 0 {
+                return Err(Error::RootKey(format!("version {} is missing and keys are still wrapped under it", kek.version)));
+            }
+            continue;
+        };
+        let commitment: [u8; 32] = kek
+            .commitment
+            .as_slice()
+            .try_into()
+            .map_err(|_| Error::Store(crate::storage::Error::Malformed { table: "kek" }))?;
+        if !held.belongs_to(&commitment) {
+            return Err(Error::RootKey(format!("version {} does not belong to this key store", kek.version)));
+        }
+    }
+    Ok(keyring)
+}
+
+/// The key store is set up first: it must never be the data that names an installation whose keys
+/// were not made.
+async fn remember_installation(store: &KeyStore, id: InstallationId, source: &Source) -> Result<()> {
+    let at = source.now().into();
+    store.write(move |connection| keys::set_up(connection, id, at)).await.map_err(Error::keys)
+}
+
+fn set_up_data(settings: &Settings, id: InstallationId, source: &Source) -> Result<String> {
+    let mut connection = settings.database.connect().map_err(Error::store)?;
+    let origin = match &settings.origin {
+        Some(origin) => origin.clone(),
+        None => default_origin(&settings.public_url, source)?,
+    };
+    installation::set_up(&mut connection, id, &origin, source.now().into()).map_err(Error::store)?;
+    if installation::id(&mut connection).map_err(Error::store)? != Some(id) {
+        return Err(Error::Store(crate::storage::Error::ForeignStore));
+    }
+    let head = audit_log::head(&mut connection).map_err(Error::store)?.ok_or(Error::NotFound)?;
+    if settings.origin.as_ref().is_some_and(|wanted| *wanted != head.origin) {
+        return Err(Error::LogRefused {
+            exit: 1,
+            what: format!("audit.origin is another name than the log was opened under ({}); a log never changes its name", head.origin),
+        });
+    }
+    Ok(head.origin)
+}
+
+/// `<public host>/log`, or a name that nobody can own where there is no public address.
+fn default_origin(public_url: &str, source: &Source) -> Result<String> {
+    let host = public_url.strip_prefix("https://").unwrap_or_default().trim_end_matches('/');
+    if host.is_empty() {
+        let random: [u8; 8] = source.random().map_err(Error::Protection)?;
+        return Ok(format!("amanat.invalid/{}/log", data_encoding::HEXLOWER.encode(&random)));
+    }
+    Ok(format!("{host}/log"))
+}
+
+fn make_folder_of(location: &crate::storage::Location) -> Result<()> {
+    let crate::storage::Location::Sqlite(path) = location else { return Ok(()) };
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    make_private_folder(folder)
+}
+
+/// Makes a folder that only its owner may enter, if it does not exist.
+pub(super) fn make_private_folder(folder: &Path) -> Result<()> {
+    let failed = |source| Error::File { what: "cannot make the folder", path: folder.display().to_string(), source };
+    if folder.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder).map_err(failed)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(failed)
+}
+
+/// Writes a first root key: temporary file with mode 0600, fsync, rename, fsync of the folder, read
+/// back.
+fn make_root_key(path: &Path, source: &Source) -> Result<()> {
+    let key = Key::random(&mut |bytes| source.fill(bytes)).map_err(Error::Protection)?;
+    let keys = [RootKey { created: Some(source.now()), state: KekState::Active, kek: Kek::new(1, key) }];
+    write_root_key(path, &root_key::format_file(&keys))?;
+    tracing::warn!(
+        path = %path.display(),
+        "a root key was made; without this file nothing can be read, so keep a copy of it elsewhere, never with a backup"
+    );
+    Ok(())
+}
+
+/// Replaces `root.key` so that a crash leaves the old file or the new one, never half of one.
+pub(super) fn write_root_key(path: &Path, text: &Zeroizing<String>) -> Result<()> {
+    let failed = |source| Error::File { what: "cannot write the root key", path: path.display().to_string(), source };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_private_folder(folder)?;
+    let temporary = path.with_extension("key.new");
+    if temporary.exists() {
+        fs::remove_file(&temporary).map_err(failed)?;
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    fs::rename(&temporary, path).map_err(failed)?;
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    let written = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
+    if *written != **text {
+        return Err(Error::RootKey(format!("{} does not hold what was written to it", path.display())));
+    }
+    Ok(())
+}
+
+/// Reads `root.key` after checking that nobody else may.
+pub(super) fn read_root_key(path: &Path) -> Result<Keyring> {
+    root_key::keyring(read_root_keys(path)?).map_err(|error| Error::RootKey(format!("{}: {error}", path.display())))
+}
+
+/// The versions in `root.key`.
+pub(super) fn read_root_keys(path: &Path) -> Result<Vec<RootKey>> {
+    let failed = |source| Error::File { what: "cannot read the root key", path: path.display().to_string(), source };
+    let metadata = fs::metadata(path).map_err(failed)?;
+    let mode = metadata.permissions().mode() & 0o777;
+    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    let mounted = matches!(mode, 0o400 | 0o440 | 0o600 | 0o640);
+    if mode & 0o077 != 0 && !(mounted && !ours) {
+        return Err(Error::RootKey(format!(
+            "{} may be read by others (mode {mode:o}); give it mode 0600",
+            path.display()
+        )));
+    }
+    let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
+    root_key::parse_file(&text).map_err(|error| Error::RootKey(format!("{}: {error}", path.display())))
+}
+
+/// Writes down the versions of the root key that the store does not know yet.
+pub(super) async fn learn_keks(store: &KeyStore, keyring: &Keyring, source: &Source) -> Result<()> {
+    let at = source.now().into();
+    let active = keyring.active();
+    let rows: Vec<StoredKek> = keyring
+        .versions()
+        .filter_map(|version| keyring.kek(version).ok().map(|kek| (version, kek.commitment())))
+        .map(|(version, commitment)| StoredKek {
+            version,
+            state: if version == active { "active" } else { "retired" }.to_owned(),
+            commitment: commitment.to_vec(),
+            created_at: at,
+            retired_at: None,
+        })
+        .collect();
+    store
+        .write(move |connection| rows.iter().try_for_each(|row| keys::insert_kek(connection, row)))
+        .await
+        .map_err(Error::keys)
+}

@@ -1,0 +1,1 @@
+//! A person asks (Art. 15–21): from intake to answer.

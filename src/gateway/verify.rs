@@ -1,0 +1,1 @@
+//! The stored log is verified by the pure verifier.

@@ -1,0 +1,1 @@
+//! Bulk imports and how far they came.

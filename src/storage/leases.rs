@@ -1,0 +1,1 @@
+//! Leases: which instance does what, fenced by an epoch.
