@@ -268,8 +268,7 @@ impl Keyholder {
             return Ok(found);
         }
         let holder = Arc::clone(self);
-        let opened = self
-            .store
+        self.store
             .read(move |connection| {
                 Ok(wanted
                     .into_iter()
@@ -277,8 +276,7 @@ impl Keyholder {
                     .collect::<Result<Vec<_>>>())
             })
             .await
-            .map_err(Error::keys)?;
-        opened
+            .map_err(Error::keys)?
     }
 
     /// Makes the keys of a person who is being met. They must be [stored](Self::store_new) before
