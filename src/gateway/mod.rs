@@ -28,6 +28,7 @@ pub mod verify;
 
 mod error;
 mod leaf;
+mod meeting;
 mod set_up;
 
 use std::collections::BTreeMap;
