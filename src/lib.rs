@@ -11,5 +11,9 @@ pub mod storage;
 
 pub mod gateway;
 
+pub mod http;
+
+pub mod cli;
+
 pub mod config;
 pub mod telemetry;

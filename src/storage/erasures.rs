@@ -340,10 +340,10 @@ pub fn delete_rows(transaction: &mut Transaction<'_>, subjects: &[SubjectId], li
         "identifier_index",
         on!(connection, c => diesel::delete(identifier_index::table.filter(identifier_index::subject.eq_any(&keys))).execute(c))?
     );
-    step!(
-        "pseudonym",
-        on!(connection, c => diesel::delete(pseudonym::table.filter(pseudonym::subject.eq_any(&keys))).execute(c))?
-    );
+    let rows = on!(connection, c => diesel::delete(pseudonym::table.filter(pseudonym::subject.eq_any(&keys))).execute(c))?;
+    if rows > 0 {
+        deleted.push(("pseudonym", rows));
+    }
     let rows =
         on!(connection, c => diesel::delete(idempotency::table.filter(idempotency::subject.eq_any(nullable(&keys)))).execute(c))?;
     if rows > 0 {
