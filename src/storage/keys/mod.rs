@@ -22,7 +22,7 @@ use crate::domain::id::InstallationId;
 
 pub use rows::{
     LastSigned, StoredAuditKey, StoredKek, StoredOwnedKey, StoredSecret, StoredSubjectKey, StoredTombstone, audit_keys_by_ids,
-    audit_keys_of, begin_job, compare_and_sign, delete_audit_keys, delete_owned_key, delete_owned_keys_of, delete_subject_keys,
+    audit_keys_of, begin_job, compare_and_sign, delete_audit_keys, destroyed, delete_owned_key, delete_owned_keys_of, delete_subject_keys,
     erased_whole, fingerprints_alive, insert_audit_keys, insert_kek, insert_owned_keys, insert_secret, insert_subject_keys,
     insert_tombstones, job, keks, last_signed, note_job, open_job, owned_key, page_to_rewrap, replace_wrapped, secrets,
     set_kek_state, set_secret_state, subject_key, subject_key_page, subject_keys, tombstoned_subjects, wrapped_under, KeyJob,
