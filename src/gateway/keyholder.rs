@@ -270,8 +270,7 @@ impl Keyholder {
             return Ok(found);
         }
         let holder = Arc::clone(self);
-        let opened = self
-            .store
+        self.store
             .read(move |connection| {
                 Ok(wanted
                     .into_iter()
@@ -279,8 +278,7 @@ impl Keyholder {
                     .collect::<Result<Vec<_>>>())
             })
             .await
-            .map_err(Error::keys)?;
-        opened
+            .map_err(Error::keys)?
     }
 
     /// Makes the keys of a person who is being met. They must be [stored](Self::store_new) before

@@ -229,6 +229,13 @@ impl Gateway {
         self.keyholder.own().audit(class)
     }
 
+    /// Whether both stores answer.
+    pub async fn stores_answer(&self) -> bool {
+        let data = self.database.read(crate::storage::installation::id).await;
+        let keys = self.keyholder.store().read(crate::storage::keys::installation).await;
+        data.is_ok() && keys.is_ok()
+    }
+
     /// The policy in force.
     #[must_use]
     pub fn policy(&self) -> Arc<PolicyInForce> {

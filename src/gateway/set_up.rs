@@ -347,7 +347,7 @@ pub(super) fn read_root_keys(path: &Path) -> Result<Vec<RootKey>> {
     let mode = metadata.permissions().mode() & 0o777;
     let ours = metadata.uid() == rustix::process::geteuid().as_raw();
     let mounted = matches!(mode, 0o400 | 0o440 | 0o600 | 0o640);
-    if mode & 0o077 != 0 && !(mounted && !ours) {
+    if mode & 0o077 != 0 && (ours || !mounted) {
         return Err(Error::RootKey(format!(
             "{} may be read by others (mode {mode:o}); give it mode 0600",
             path.display()

@@ -178,9 +178,9 @@ impl Connection {
 /// that is as fast as a batch, and one statement over arrays on PostgreSQL, whose plan does not
 /// depend on their length.
 macro_rules! bulk_insert {
-    ($(#[$doc:meta])* fn $name:ident($row:ident: $type:ty) into $table:ident { $($column:ident: $sql:ty = $value:expr,)+ }) => {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($row:ident: $type:ty) into $table:ident { $($column:ident: $sql:ty = $value:expr,)+ }) => {
         $(#[$doc])*
-        pub(crate) fn $name(connection: &mut $crate::storage::backend::Connection, rows: &[&$type]) -> $crate::storage::Result<()> {
+        $vis fn $name(connection: &mut $crate::storage::backend::Connection, rows: &[&$type]) -> $crate::storage::Result<()> {
             use diesel::prelude::*;
             if rows.is_empty() {
                 return Ok(());
@@ -222,7 +222,7 @@ pub(crate) struct Migrations {
 }
 
 /// Opens connections for a pool.
-pub(crate) struct Manager(pub(crate) Location);
+pub struct Manager(pub(super) Location);
 
 impl ManageConnection for Manager {
     type Connection = Connection;

@@ -76,7 +76,7 @@ pub enum DeliveryState {
 
 bulk_insert! {
     /// Makes promises, due at once.
-    fn insert(row: NewDelivery) into delivery {
+    pub(super) fn insert(row: NewDelivery) into delivery {
         id: Uuid16 = Id16::from(row.id),
         recipient: Text = row.recipient.as_str(),
         purpose: Text = row.purpose.as_str(),

@@ -390,15 +390,21 @@ pub fn delete_rows(transaction: &mut Transaction<'_>, subjects: &[SubjectId], li
     step!("consent_line", delete_some!(connection, &keys, left, consent_line.subject, id));
     step!("identity_edge", delete_some!(connection, &keys, left, identity_edge.subject_a, id));
     step!("identity_edge", delete_some!(connection, &keys, left, identity_edge.subject_b, id));
-    step!("identifier", delete_some!(connection, &keys, left, identifier.subject, id));
-    step!(
-        "identifier_index",
-        on!(connection, c => diesel::delete(identifier_index::table.filter(identifier_index::subject.eq_any(&keys))).execute(c))?
-    );
-    step!(
-        "pseudonym",
-        on!(connection, c => diesel::delete(pseudonym::table.filter(pseudonym::subject.eq_any(&keys))).execute(c))?
-    );
+    if left > 0 {
+        let rows = delete_some!(connection, &keys, left, identifier.subject, id);
+        if rows > 0 {
+            deleted.push(("identifier", rows));
+        }
+    }
+    let rows =
+        on!(connection, c => diesel::delete(identifier_index::table.filter(identifier_index::subject.eq_any(&keys))).execute(c))?;
+    if rows > 0 {
+        deleted.push(("identifier_index", rows));
+    }
+    let rows = on!(connection, c => diesel::delete(pseudonym::table.filter(pseudonym::subject.eq_any(&keys))).execute(c))?;
+    if rows > 0 {
+        deleted.push(("pseudonym", rows));
+    }
     let rows =
         on!(connection, c => diesel::delete(idempotency::table.filter(idempotency::subject.eq_any(nullable(&keys)))).execute(c))?;
     if rows > 0 {

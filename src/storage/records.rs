@@ -63,7 +63,7 @@ pub struct StoredRecord {
 
 bulk_insert! {
     /// Inserts records.
-    fn insert(row: NewRecord) into record {
+    pub(super) fn insert(row: NewRecord) into record {
         id: Uuid16 = Id16::from(row.id),
         subject: Uuid16 = Id16::from(row.subject),
         device: Nullable<Uuid16> = row.device.map(Id16::from),

@@ -123,10 +123,6 @@ impl Identified {
         self.event.occurred_at
     }
 
-    /// Every identifier of the event.
-    pub(super) fn handles(&self) -> impl Iterator<Item = &Handle> {
-        std::iter::once(&self.owner).chain(&self.device).chain(&self.others)
-    }
 }
 
 /// Identifiers that stand in declared fields, such as an e-mail address among the traits.

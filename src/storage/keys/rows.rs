@@ -154,7 +154,7 @@ fn version(number: i32) -> Result<u32> {
 }
 
 bulk_insert! {
-    fn insert_subject_key_rows(row: StoredSubjectKey) into subject_key {
+    pub(super) fn insert_subject_key_rows(row: StoredSubjectKey) into subject_key {
         subject: Uuid16 = row.subject,
         version: Integer = number(row.version),
         kek_version: Integer = number(row.kek_version),
@@ -164,7 +164,7 @@ bulk_insert! {
 }
 
 bulk_insert! {
-    fn insert_audit_key_rows(row: StoredAuditKey) into audit_key {
+    pub(super) fn insert_audit_key_rows(row: StoredAuditKey) into audit_key {
         id: Uuid16 = row.id,
         holder_kind: SmallInt = row.holder_kind,
         holder: Uuid16 = row.holder,
@@ -176,7 +176,7 @@ bulk_insert! {
 }
 
 bulk_insert! {
-    fn insert_owned_key_rows(row: StoredOwnedKey) into owned_key {
+    pub(super) fn insert_owned_key_rows(row: StoredOwnedKey) into owned_key {
         id: Uuid16 = row.id,
         purpose: Text = row.purpose.as_str(),
         owner: Uuid16 = row.owner,
