@@ -198,6 +198,19 @@ pub fn insert_owned_keys(connection: &mut Connection, rows: &[StoredOwnedKey]) -
     insert_owned_key_rows(connection, &rows.iter().collect::<Vec<_>>())
 }
 
+/// Whether this version of a person's data key was destroyed.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn destroyed(connection: &mut Connection, subject: Id16, key_version: u32) -> Result<bool> {
+    let found: Option<i16> = on!(connection, c => key_tombstone::table
+        .find(("dek", subject, number(key_version)))
+        .select(key_tombstone::whole)
+        .first(c)
+        .optional())?;
+    Ok(found.is_some())
+}
+
 /// Whether a subject was erased as a whole.
 ///
 /// # Errors
