@@ -6,3 +6,4 @@ mod harness;
 
 mod collecting;
 mod log;
+mod wire;
