@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::audit::leaf::Cause;
 use crate::config::Loaded;
-use crate::gateway::Gateway;
+use crate::gateway::{self, Gateway};
 use crate::http::app::{App, AppSettings, Phase};
 use crate::http::collect::Limits;
 use crate::http::server;
@@ -24,7 +23,7 @@ pub(super) async fn run(context: &Context) -> Result<u8, Failure> {
     let listener = TcpListener::bind(loaded.config.server.listen)
         .map_err(|error| Failure::new(format!("server.listen {}: {error}", loaded.config.server.listen)))?;
     let house = context.open(&loaded).await?;
-    let serving = Serving::start(house, &loaded, listener, Some(figures)).await?;
+    let mut serving = Serving::start(house, &loaded, listener, Some(figures)).await?;
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signal)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(no_signal)?;
@@ -32,6 +31,11 @@ pub(super) async fn run(context: &Context) -> Result<u8, Failure> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            // The log is not the one that was signed: the exit code says which way.
+            Some(refused) = serving.refused() => {
+                serving.stop().await.unwrap_or_else(|_| tracing::error!("the stop could not be noted in the log"));
+                return Err(refused);
+            }
             _ = hang_up.recv() => {
                 match read_policy(&loaded.config.policy.directory) {
                     Ok(files) => match serving.app.house.reload_policy(files).await {
@@ -70,6 +74,8 @@ pub(super) struct Serving {
     pub(super) address: std::net::SocketAddr,
     handle: actix_web::dev::ServerHandle,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
+    publisher: Option<tokio::task::JoinHandle<gateway::Result<()>>>,
+    stop_publishing: tokio::sync::watch::Sender<bool>,
 }
 
 impl Serving {
@@ -82,7 +88,12 @@ impl Serving {
     ) -> Result<Self, Failure> {
         let config = &loaded.config;
         let address = listener.local_addr().map_err(|error| Failure::new(error.to_string()))?;
-        house.note_start(Cause::CleanStop).await?;
+        house.note_start(house.start_cause()).await?;
+        let (stop_publishing, stopped) = tokio::sync::watch::channel(false);
+        let publisher = tokio::spawn({
+            let house = house.clone();
+            async move { house.run_publisher(stopped).await }
+        });
         let rate = |rate: std::num::NonZeroUsize| {
             NonZeroU32::try_from(u32::try_from(rate.get()).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MAX)
         };
@@ -110,12 +121,24 @@ impl Serving {
         let server = tokio::spawn(server);
         app.enter(Phase::Serving);
         tracing::info!(address = %address, "amanat serves");
-        Ok(Self { app, address, handle, server })
+        Ok(Self { app, address, handle, server, publisher: Some(publisher), stop_publishing })
+    }
+
+    /// Waits until the log is refused while the gateway serves. Never, if all is well.
+    pub(super) async fn refused(&mut self) -> Option<Failure> {
+        let Some(publisher) = &mut self.publisher else { return std::future::pending().await };
+        let ended = publisher.await;
+        self.publisher = None;
+        match ended {
+            Ok(Err(error)) => Some(error.into()),
+            Ok(Ok(())) => None,
+            Err(_) => Some(Failure::new("the publisher of the log ended with a panic")),
+        }
     }
 
     /// Stops in order: no new work, what was accepted is finished, the log says so.
     pub(super) async fn stop(self) -> Result<(), Failure> {
-        let Self { app, handle, server, .. } = self;
+        let Self { app, handle, server, publisher, stop_publishing, .. } = self;
         app.enter(Phase::Stopping);
         tracing::info!("amanat stops; what was accepted is finished");
         handle.stop(true).await;
@@ -125,6 +148,11 @@ impl Serving {
             Err(_) => return Err(Failure::new("the server ended with a panic")),
         }
         app.house.note_stop().await?;
+        // The last leaf is published too.
+        stop_publishing.send_replace(true);
+        if let Some(publisher) = publisher {
+            publisher.await.map_err(|_| Failure::new("the publisher of the log ended with a panic"))??;
+        }
         Ok(())
     }
 }
