@@ -27,7 +27,7 @@ use super::tokens::Service;
 use super::{Error, Gateway, Result};
 
 pub use decisions::{Answered, Asked};
-pub use release::{Disclosed, Released, Wanted};
+pub use release::{Disclosed, Released, Wanted, in_the_clear};
 
 /// How often an answer is prepared again when others change the same person meanwhile.
 const TRIES: usize = 8;

@@ -20,7 +20,7 @@ use crate::crypto::sealed::Sealed;
 use crate::domain::decision::{Decision, Question, decide};
 use crate::domain::event::{Event, Outcome as Ended, Role};
 use crate::domain::id::{Channel, DisclosureId, FieldPath, PurposeId, RecipientId, RecordId, SubjectId};
-use crate::domain::personal::Personal;
+use crate::domain::personal::{Access, Personal};
 use crate::domain::policy::{EEA, Policy};
 use crate::gateway::consent::Violation;
 use crate::gateway::person::Person;
@@ -292,6 +292,13 @@ impl Gateway {
         }
         Ok(opened)
     }
+}
+
+/// A released value, for the answer to its recipient.
+#[must_use]
+pub fn in_the_clear(value: &Personal<String>) -> String {
+    const TO_DISCLOSE: Access = Access::because("the recipient is given a field that was decided, entered in the ledger and logged");
+    value.reveal(&TO_DISCLOSE).clone()
 }
 
 /// Number and category of a field in a sealed record, as it was sealed; `None`: the record lacks it.
