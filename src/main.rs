@@ -1,1 +1,7 @@
-fn main(){}
+//! The binary: parse, run, say how it ended.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    amanat::cli::main()
+}

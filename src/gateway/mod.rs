@@ -28,6 +28,7 @@ pub mod verify;
 
 mod error;
 mod leaf;
+mod meeting;
 mod set_up;
 
 use std::collections::BTreeMap;
@@ -79,8 +80,16 @@ pub struct Rooms {
     pub origin: String,
     /// The journal of stops.
     pub journal: journal::Journal,
+    /// What this process signed, saw and refused of the log.
+    pub log: checkpoint::LogWatch,
     /// This process.
     pub instance: InstanceId,
+    /// Where the root keys come from.
+    pub root_source: keys::RootSource,
+    /// Held while this process works at a key job.
+    key_work: tokio::sync::Mutex<()>,
+    /// When this process last followed what other processes change.
+    pub freshness: housekeeping::Freshness,
     /// What the operator set.
     pub settings: Settings,
     people: Cache<SubjectId, Arc<Person>>,
@@ -227,6 +236,13 @@ impl Gateway {
     #[must_use]
     pub fn own_audit_key(&self, class: Class) -> &HeldAuditKey {
         self.keyholder.own().audit(class)
+    }
+
+    /// Whether both stores answer.
+    pub async fn stores_answer(&self) -> bool {
+        let data = self.database.read(crate::storage::installation::id).await;
+        let keys = self.keyholder.store().read(crate::storage::keys::installation).await;
+        data.is_ok() && keys.is_ok()
     }
 
     /// The policy in force.

@@ -59,7 +59,6 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::fill`].
-    #[expect(clippy::disallowed_methods, reason = "this file owns the id generators")]
     pub fn ordered_id(&self, at: Timestamp) -> Result<Uuid, crypto::Error> {
         let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
         let mut after_time = self.random::<10>()?;

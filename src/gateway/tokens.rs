@@ -357,3 +357,9 @@ fn service<'a>(token: &StoredToken, scopes: impl Iterator<Item = &'a str>) -> Se
         scopes: scopes.filter_map(Scope::parse).collect(),
     }
 }
+
+/// Whether two secrets are the same, compared in constant time.
+#[must_use]
+pub fn same(one: &str, other: &str) -> bool {
+    crate::crypto::mac::equal(one.as_bytes(), other.as_bytes())
+}

@@ -55,7 +55,7 @@ pub struct StoredSubject {
 
 bulk_insert! {
     /// Inserts state rows at version 1.
-    fn insert(row: NewSubject) into subject {
+    pub(super) fn insert(row: NewSubject) into subject {
         id: Uuid16 = Id16::from(row.id),
         profile: Uuid16 = Id16::from(row.profile),
         version: BigInt = same(row, 1_i64),
@@ -221,6 +221,16 @@ fn written(status: &SubjectStatus) -> (i16, Option<String>) {
 pub fn find(connection: &mut Connection, id: SubjectId) -> Result<Option<StoredSubject>> {
     let row: Option<Row> = on!(connection, c => subject::table.find(Id16::from(id)).select(columns!()).first(c).optional())?;
     row.map(stored).transpose()
+}
+
+/// Which of these subjects have a state row.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn existing(connection: &mut Connection, ids: &[SubjectId]) -> Result<std::collections::BTreeSet<SubjectId>> {
+    let ids: Vec<Id16> = ids.iter().copied().map(Id16::from).collect();
+    let found: Vec<Id16> = on!(connection, c => subject::table.filter(subject::id.eq_any(&ids)).select(subject::id).load(c))?;
+    Ok(found.into_iter().map(SubjectId::from).collect())
 }
 
 /// The state rows of all subjects of the profile that `id` belongs to, itself included.

@@ -80,7 +80,7 @@ async fn tend(house: Gateway, carriers: Carriers, mut stop: watch::Receiver<bool
     let mut known = Known::default();
     while !*stop.borrow() {
         if let Err(error) = tend_once(&house, &carriers, &mut known).await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "the figures of the queues could not be read");
+            tracing::debug!(error = crate::telemetry::cause(&error), "the figures of the queues could not be read");
         }
         tokio::select! {
             () = tokio::time::sleep(TEND) => {}

@@ -149,7 +149,7 @@ fn readable(house: &Gateway, lane: &Lane, claimed: &Claimed) -> Option<Parcel> {
     match parcel(house, claimed, lane.carrier.format(), house.source.now()) {
         Ok(parcel) => Some(parcel),
         Err(error) => {
-            tracing::error!(delivery = %claimed.promise.id, error = &error as &dyn std::error::Error, "a stored record cannot be opened; the delivery is given up");
+            tracing::error!(delivery = %claimed.promise.id, error = crate::telemetry::cause(&error), "a stored record cannot be opened; the delivery is given up");
             ::metrics::counter!(KEY_FAILURES, "kind" => "record").increment(1);
             None
         }

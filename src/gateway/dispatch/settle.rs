@@ -35,7 +35,7 @@ pub(super) async fn settle(house: &Gateway, lane: &Lane, tried: &[Tried]) {
         match settle_once(house, lane, tried).await {
             Ok(()) => return,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, recipient = %lane.recipient, "deliveries could not be settled; trying again");
+                tracing::warn!(error = crate::telemetry::cause(&error), recipient = %lane.recipient, "deliveries could not be settled; trying again");
                 tokio::time::sleep(BETWEEN_TRIES).await;
             }
         }

@@ -95,7 +95,7 @@ impl Worker {
             }
             Err(error) => {
                 if !self.is_failing {
-                    tracing::warn!(error = &error as &dyn std::error::Error, recipient = %lane.recipient, "deliveries could not be claimed; trying again");
+                    tracing::warn!(error = crate::telemetry::cause(&error), recipient = %lane.recipient, "deliveries could not be claimed; trying again");
                 }
                 self.is_failing = true;
                 Found::Nothing(Rest::For(ASK_AGAIN))
@@ -214,7 +214,7 @@ impl Worker {
             Ok(Step::Commit)
         });
         if let Err(error) = self.house.database.write(unit).await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "a lease could not be given back; it ends by itself");
+            tracing::debug!(error = crate::telemetry::cause(&error), "a lease could not be given back; it ends by itself");
         }
     }
 

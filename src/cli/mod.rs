@@ -1,0 +1,82 @@
+//! The command line: one file a command, the only composition root, the only room that prints.
+//!
+//! Exit codes: 0 done; 1 could not be done; 2 wrong usage; 3 the configuration or the policy has
+//! mistakes. The verifier has codes of its own (0, 10, 20, 30, 40, 50), and `serve` ends with 30 or
+//! 40 where the log refuses to go on.
+
+#![expect(clippy::print_stderr, reason = "this is the room that prints")]
+
+mod context;
+mod healthcheck;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use context::{Context, Failure};
+
+/// A consent and privacy gateway.
+#[derive(Parser)]
+#[command(name = "amanat", version, about, propagate_version = true)]
+struct Arguments {
+    /// The configuration file; `amanat.toml` if it exists.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets an option of the configuration, `server.listen=0.0.0.0:8080`.
+    #[arg(long = "set", global = true, value_name = "OPTION=VALUE")]
+    set: Vec<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the gateway.
+    Serve,
+    /// Asks a running gateway whether it lives; for health checks of containers.
+    #[command(hide = true)]
+    Healthcheck {
+        /// The address to ask.
+        #[arg(default_value = "http://127.0.0.1:8080/healthz")]
+        url: String,
+    },
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { 2 } else { 0 };
+            if error.print().is_err() {
+                return ExitCode::from(1);
+            }
+            return ExitCode::from(code);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no threads can be started: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    match runtime.block_on(run(arguments)) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.exit())
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<u8, Failure> {
+    let context = Context::new(arguments.config, arguments.set);
+    match arguments.command {
+        Command::Serve => serve::run(&context).await,
+        Command::Healthcheck { url } => healthcheck::run(&url).await,
+    }
+}

@@ -1,0 +1,130 @@
+//! `amanat serve`: the gateway, until it is told to stop.
+
+use std::net::TcpListener;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::audit::leaf::Cause;
+use crate::config::Loaded;
+use crate::gateway::Gateway;
+use crate::http::app::{App, AppSettings, Phase};
+use crate::http::collect::Limits;
+use crate::http::server;
+use crate::telemetry;
+
+use super::context::read_policy;
+use super::{Context, Failure};
+
+/// Opens the house and serves until SIGTERM or SIGINT; SIGHUP reads the policy again.
+pub(super) async fn run(context: &Context) -> Result<u8, Failure> {
+    let loaded = context.load()?;
+    let figures = start_telemetry(&loaded)?;
+    let listener = TcpListener::bind(loaded.config.server.listen)
+        .map_err(|error| Failure::new(format!("server.listen {}: {error}", loaded.config.server.listen)))?;
+    let house = context.open(&loaded).await?;
+    let serving = Serving::start(house, &loaded, listener, Some(figures)).await?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signal)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(no_signal)?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => {
+                match read_policy(&loaded.config.policy.directory) {
+                    Ok(files) => match serving.app.house.reload_policy(files).await {
+                        Ok(true) => tracing::info!("another policy is in force"),
+                        Ok(false) => tracing::info!("the policy is unchanged"),
+                        Err(error) => tracing::error!(error = crate::telemetry::cause(&error), "the policy was refused; what is in force stays"),
+                    },
+                    Err(_) => tracing::error!("the policy folder cannot be read; what is in force stays"),
+                }
+            }
+        }
+    }
+    serving.stop().await?;
+    Ok(0)
+}
+
+fn no_signal(error: std::io::Error) -> Failure {
+    Failure::new(format!("signals cannot be received: {error}"))
+}
+
+/// Starts logs and metrics.
+pub(super) fn start_telemetry(loaded: &Loaded) -> Result<telemetry::metrics::Figures, Failure> {
+    use crate::config::LogFormat;
+    let form = match loaded.config.log.format {
+        LogFormat::Text => telemetry::Form::Text,
+        LogFormat::Json => telemetry::Form::Json,
+    };
+    #[expect(clippy::disallowed_methods, reason = "diagnostics are dated by the wall clock")]
+    let settings = telemetry::Settings { level: &loaded.config.log.level, form, clock: jiff::Timestamp::now };
+    telemetry::install(&settings).map_err(|error| Failure::with_exit(3, error.to_string()))
+}
+
+/// A gateway that serves, with everything that runs beside the doors.
+pub(super) struct Serving {
+    pub(super) app: Arc<App>,
+    pub(super) address: std::net::SocketAddr,
+    handle: actix_web::dev::ServerHandle,
+    server: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Serving {
+    /// Begins to serve a house on a listener.
+    pub(super) async fn start(
+        house: Gateway,
+        loaded: &Loaded,
+        listener: TcpListener,
+        figures: Option<telemetry::metrics::Figures>,
+    ) -> Result<Self, Failure> {
+        let config = &loaded.config;
+        let address = listener.local_addr().map_err(|error| Failure::new(error.to_string()))?;
+        house.note_start(Cause::CleanStop).await?;
+        let rate = |rate: std::num::NonZeroUsize| {
+            NonZeroU32::try_from(u32::try_from(rate.get()).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MAX)
+        };
+        let app = App::new(
+            house,
+            AppSettings {
+                limits: Limits {
+                    body: config.limits.body_decoded.get(),
+                    batch: config.limits.batch_events.get(),
+                    segment_event: config.limits.event_segment.get(),
+                    event: config.limits.event_other.get(),
+                    message_id: config.limits.message_id.get(),
+                },
+                body_time: config.limits.body_time,
+                public_key_rate: rate(config.limits.public_key_rate),
+                server_key_rate: rate(config.limits.server_key_rate),
+                metrics_token: config.metrics.token.as_ref().map(|token| zeroize::Zeroizing::new(token.reveal().to_owned())),
+                figures,
+            },
+        );
+        let workers = config.server.workers.map(std::num::NonZeroUsize::get);
+        let server = server::start(Arc::clone(&app), listener, workers, config.server.shutdown_grace)
+            .map_err(|error| Failure::new(format!("the server cannot start: {error}")))?;
+        let handle = server.handle();
+        let server = tokio::spawn(server);
+        app.enter(Phase::Serving);
+        tracing::info!(address = %address, "amanat serves");
+        Ok(Self { app, address, handle, server })
+    }
+
+    /// Stops in order: no new work, what was accepted is finished, the log says so.
+    pub(super) async fn stop(self) -> Result<(), Failure> {
+        let Self { app, handle, server, .. } = self;
+        app.enter(Phase::Stopping);
+        tracing::info!("amanat stops; what was accepted is finished");
+        handle.stop(true).await;
+        match server.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(Failure::new(format!("the server ended with {error}"))),
+            Err(_) => return Err(Failure::new("the server ended with a panic")),
+        }
+        app.house.note_stop().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,4 @@
+//! The gateway's own API, one file a resource.
+
+pub mod document;
+pub mod health;

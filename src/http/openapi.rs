@@ -1,0 +1,40 @@
+//! The document of the API (OpenAPI 3.1), made from the types, and the page to read it.
+
+use actix_web::web::{self, Bytes};
+use actix_web::{HttpRequest, HttpResponse};
+use utoipa::OpenApi;
+
+/// The document.
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Amanat",
+    description = "A consent and privacy gateway: collectors bring events, recipients get what they may have, people and officers get answers.",
+))]
+pub struct Document;
+
+/// The document as JSON.
+///
+/// # Errors
+/// When it has no JSON form, which is a mistake in this program.
+pub fn json() -> Result<String, serde_json::Error> {
+    Document::openapi().to_pretty_json()
+}
+
+/// The page that reads `/openapi.json`, served from this program alone.
+pub(super) fn page(config: &mut web::ServiceConfig) {
+    config.route("/docs", web::get().to(index));
+    config.route("/docs/{file}", web::get().to(file));
+}
+
+async fn index() -> HttpResponse {
+    HttpResponse::PermanentRedirect().insert_header(("location", "/docs/index.html")).finish()
+}
+
+async fn file(request: HttpRequest) -> HttpResponse {
+    let name = request.match_info().get("file").unwrap_or_default();
+    let config = std::sync::Arc::new(utoipa_swagger_ui::Config::from("/openapi.json"));
+    match utoipa_swagger_ui::serve(name, config) {
+        Ok(Some(found)) => HttpResponse::Ok().content_type(found.content_type).body(Bytes::from(found.bytes.into_owned())),
+        Ok(None) | Err(_) => HttpResponse::NotFound().finish(),
+    }
+}
