@@ -66,9 +66,8 @@ impl Source {
         let [_, _, _, last] = count.to_be_bytes();
         // The counter's 26 bits lie around version and variant, which the builder puts in their places.
         let [high, middle, low] = [count >> 22, count >> 14, count >> 8].map(|bits| bits.to_le_bytes()[0]);
-        if let [a, b, c, d, ..] = &mut after_time {
-            (*a, *b, *c, *d) = (high & 0x0f, middle, low & 0x3f, last);
-        }
+        let [a, b, c, d, ..] = &mut after_time;
+        (*a, *b, *c, *d) = (high & 0x0f, middle, low & 0x3f, last);
         Ok(uuid::Builder::from_unix_timestamp_millis(millis, &after_time).into_uuid())
     }
 
