@@ -5,5 +5,6 @@
 mod harness;
 
 mod collecting;
+mod delivering;
 mod log;
 mod wire;
