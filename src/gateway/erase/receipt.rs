@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::audit::leaf::{Counts, Fact};
 use crate::audit::payload::{Value, read_plaintext};
-use crate::audit::proof::{LogProof, OpenedPart};
+use crate::audit::proof::OpenedPart;
 use crate::audit::receipt::Receipt;
 use crate::crypto::audit_seal::AuditKey;
 use crate::crypto::key::Key;
@@ -23,6 +23,7 @@ use crate::domain::event::{Event, Outcome, Role};
 use crate::domain::id::{EntryId, RecipientId, SubjectRequestId};
 use crate::domain::personal::Access;
 use crate::domain::subject_request::Target;
+use crate::gateway::prove::Wanted;
 use crate::gateway::subject_request::day_after;
 use crate::gateway::{Error, Gateway, Result, rows};
 use crate::storage::erasures::{self, StoredErasure};
@@ -232,8 +233,7 @@ impl Gateway {
         let plaintext = decode(&opening.plaintext)?;
         let commit_key = decode(&opening.commit_key)?.try_into().map_err(|_| unreadable())?;
         let statement = read_plaintext(&plaintext).map_err(|_| unreadable())?;
-        let proof = LogProof::parse(&self.inclusion_proof_of_entry(entry).await?)
-            .map_err(|_| Error::WrongState("the proof of the receipt cannot be read"))?;
+        let proof = self.prove_entry(Wanted::Entry(entry)).await?;
         let trust = format!("log {}\nquorum none\n", self.log_verifier()?);
         let opened = vec![OpenedPart { role: Role::Receipt.number(), commit_key, plaintext }];
         Ok(Receipt::new(trust, &proof, opened, statement))
