@@ -115,8 +115,9 @@ fn tamper(location: &Location, sql: &str) {
     match location {
         Location::Sqlite(path) => {
             let mut connection = SqliteConnection::establish(path.to_str().expect("path")).expect("connection");
+            connection.batch_execute("PRAGMA busy_timeout = 5000;").expect("patience");
             let triggers = "DROP TRIGGER IF EXISTS audit_leaf_no_update; DROP TRIGGER IF EXISTS audit_leaf_no_delete;
-                DROP TRIGGER IF EXISTS audit_leaf_dense; DROP TRIGGER IF EXISTS audit_log_forward; PRAGMA busy_timeout = 5000;";
+                DROP TRIGGER IF EXISTS audit_leaf_dense; DROP TRIGGER IF EXISTS audit_log_forward;";
             connection.batch_execute(triggers).expect("triggers");
             connection.batch_execute(sql).expect("tampering");
         }
