@@ -64,7 +64,7 @@ impl From<gateway::Error> for Failure {
 
 /// An error with its causes, one a line.
 #[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -77,7 +77,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 /// Every mistake of a policy, one a paragraph.
 #[must_use]
-pub fn policy_mistakes(mistakes: &[Mistake]) -> String {
+pub(super) fn policy_mistakes(mistakes: &[Mistake]) -> String {
     let mut text = format!("the policy has {} mistake(s); what is in force stays", mistakes.len());
     for mistake in mistakes {
         if write!(text, "\n  {mistake}").is_err() {
@@ -164,7 +164,7 @@ impl Context {
 ///
 /// # Errors
 /// A database URL that cannot be used.
-pub fn settings(loaded: &Loaded) -> Result<Settings, Failure> {
+pub(super) fn settings(loaded: &Loaded) -> Result<Settings, Failure> {
     let config = &loaded.config;
     let location = |url: &str, key: &str| {
         Location::parse(url).map_err(|error| Failure::with_exit(3, format!("{key}: {error}")))
@@ -193,7 +193,7 @@ pub fn settings(loaded: &Loaded) -> Result<Settings, Failure> {
 
 /// Where the root keys come from.
 #[must_use]
-pub fn keyring(config: &Config) -> KeyringSource {
+pub(super) fn keyring(config: &Config) -> KeyringSource {
     match &config.keys.root {
         Some(root) => KeyringSource::Environment(Zeroizing::new(root.reveal().to_owned())),
         None => KeyringSource::File { path: config.keys.root_file.clone(), managed: config.keys.managed },
@@ -211,7 +211,7 @@ fn observe(units: usize, leaves: usize, seconds: f64) {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn read_policy(directory: &Path) -> Result<Files, Failure> {
+pub(super) fn read_policy(directory: &Path) -> Result<Files, Failure> {
     let mut files = Files::new();
     read_folder(directory, "", &mut files)?;
     Ok(files)

@@ -37,7 +37,7 @@ pub(super) async fn run(context: &Context) -> Result<u8, Failure> {
                     Ok(files) => match serving.app.house.reload_policy(files).await {
                         Ok(true) => tracing::info!("another policy is in force"),
                         Ok(false) => tracing::info!("the policy is unchanged"),
-                        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the policy was refused; what is in force stays"),
+                        Err(error) => tracing::error!(error = crate::telemetry::cause(&error), "the policy was refused; what is in force stays"),
                     },
                     Err(_) => tracing::error!("the policy folder cannot be read; what is in force stays"),
                 }

@@ -28,6 +28,7 @@ pub mod verify;
 
 mod error;
 mod leaf;
+mod meeting;
 mod set_up;
 
 use std::collections::BTreeMap;
@@ -79,6 +80,8 @@ pub struct Rooms {
     pub origin: String,
     /// The journal of stops.
     pub journal: journal::Journal,
+    /// What this process signed, saw and refused of the log.
+    pub log: checkpoint::LogWatch,
     /// This process.
     pub instance: InstanceId,
     /// Where the root keys come from.

@@ -64,6 +64,7 @@ pub(super) async fn open(settings: Settings, keyring: KeyringSource, files: File
     let house = Gateway(Arc::new(Rooms {
         database,
         journal,
+        log: super::checkpoint::LogWatch::default(),
         keyholder,
         policy: ArcSwap::from_pointee(PolicyInForce::new(policy.clone(), Terms::new(rows), files.clone())),
         tokens: ArcSwap::from_pointee(Tokens::default()),
@@ -85,11 +86,10 @@ impl Gateway {
     /// Opens the log if it is new, refuses to go on behind it, puts the policy in force, reads the
     /// tokens.
     async fn begin(&self, policy: Policy, files: Files) -> Result<()> {
+        self.check_log().await?;
         let head = self.database.read(audit_log::head).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
         if head.size == 0 {
             self.open_log(&policy).await?;
-        } else {
-            self.check_log().await?;
         }
         let in_force = self.database.read(installation::policy).await.map_err(Error::store)?;
         if in_force == policy.hash {

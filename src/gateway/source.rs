@@ -56,7 +56,6 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::fill`].
-    #[expect(clippy::disallowed_methods, reason = "this file owns the id generators")]
     pub fn ordered_id(&self, at: Timestamp) -> Result<Uuid, crypto::Error> {
         let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
         Ok(uuid::Builder::from_unix_timestamp_millis(millis, &self.random::<10>()?).into_uuid())

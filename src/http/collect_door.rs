@@ -215,7 +215,7 @@ fn origins(policy: &PolicyInForce) -> impl Iterator<Item = &str> {
 fn stopped(error: gateway::Error) -> Stopped {
     match error {
         gateway::Error::StoreUnavailable(_) | gateway::Error::KeysUnavailable(_) | gateway::Error::Contention => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "events could not be stored; their sender is asked to come again");
+            tracing::warn!(error = crate::telemetry::cause(&error), "events could not be stored; their sender is asked to come again");
             Stopped::Busy(5)
         }
         gateway::Error::NotFound => Stopped::Refused(Refusal::Key),

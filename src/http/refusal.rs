@@ -24,7 +24,7 @@ impl From<Error> for Problem {
             | Error::LogRefused { .. }
             | Error::File { .. } => Self::new(Code::Internal),
         };
-        tracing::error!(error = &error as &dyn std::error::Error, code = problem.code().as_str(), "a call failed");
+        tracing::error!(error = crate::telemetry::cause(&error), code = problem.code().as_str(), "a call failed");
         problem
     }
 }

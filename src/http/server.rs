@@ -20,7 +20,7 @@ pub fn start(app: Arc<App>, listener: TcpListener, workers: Option<usize>, grace
     let mut server = HttpServer::new(move || {
         Routes::new()
             .app_data(data.clone())
-            .configure(|config| super::openapi::page(config))
+            .configure(super::openapi::page)
             .configure(routes::configure)
             .default_service(web::route().to(collect_door::serve))
     })

@@ -110,7 +110,7 @@ impl Writer {
             }
             Err(error) => {
                 if !self.failing {
-                    tracing::error!(error = &error as &dyn std::error::Error, "a batch of changes could not be committed");
+                    tracing::error!(error = crate::telemetry::cause(&error), "a batch of changes could not be committed");
                 }
                 self.failing = true;
                 let passing = error.is_passing();
@@ -166,7 +166,7 @@ impl Writer {
                         // SQLite says whether it committed: it did not.
                         Err(self.after_failure(error))
                     } else {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "the outcome of a commit is unknown");
+                        tracing::warn!(error = crate::telemetry::cause(&error), "the outcome of a commit is unknown");
                         Err(Failure::Lost)
                     }
                 }
@@ -205,7 +205,7 @@ impl Writer {
                 Err(error) if is_conflict(&error) || error.is_passing() => return Err(error),
                 Err(error) => {
                     self.connection.execute_script("ROLLBACK TO SAVEPOINT unit; RELEASE SAVEPOINT unit")?;
-                    tracing::error!(error = &error as &dyn std::error::Error, "one change could not be committed");
+                    tracing::error!(error = crate::telemetry::cause(&error), "one change could not be committed");
                     outcomes.push(Err(error));
                 }
             }
@@ -273,7 +273,7 @@ impl Writer {
             return;
         };
         if let Err(error) = self.connection.execute_script(script) {
-            tracing::debug!(error = &error as &dyn std::error::Error, "the write-ahead log could not be checkpointed now");
+            tracing::debug!(error = crate::telemetry::cause(&error), "the write-ahead log could not be checkpointed now");
         }
     }
 }

@@ -175,7 +175,7 @@ impl NewEvent {
 
 bulk_insert! {
     /// Opens lines.
-    fn insert_lines(row: NewLine) into consent_line {
+    pub(super) fn insert_lines(row: NewLine) into consent_line {
         id: Uuid16 = Id16::from(row.id),
         subject: Uuid16 = Id16::from(row.subject),
         purpose: Text = row.purpose.as_str(),
@@ -188,7 +188,7 @@ bulk_insert! {
 
 bulk_insert! {
     /// Appends events.
-    fn insert_events(row: NewEvent) into consent_event {
+    pub(super) fn insert_events(row: NewEvent) into consent_event {
         id: Uuid16 = Id16::from(row.id),
         consent: Uuid16 = Id16::from(row.consent),
         subject: Uuid16 = Id16::from(row.subject),

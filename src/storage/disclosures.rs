@@ -38,7 +38,7 @@ pub struct Disclosure {
 
 bulk_insert! {
     /// Enters disclosures.
-    fn insert_rows(row: Disclosure) into disclosure {
+    pub(super) fn insert_rows(row: Disclosure) into disclosure {
         id: Uuid16 = Id16::from(row.id),
         subject: Uuid16 = Id16::from(row.subject),
         recipient: Text = row.recipient.as_str(),

@@ -123,7 +123,7 @@ impl LinkProof {
 
 bulk_insert! {
     /// Inserts identifiers; their index rows come first, by [`insert_index`].
-    fn insert(row: NewIdentifier) into identifier {
+    pub(super) fn insert(row: NewIdentifier) into identifier {
         id: Uuid16 = Id16::from(row.id),
         subject: Uuid16 = Id16::from(row.subject),
         kind: Text = row.kind.as_str(),
@@ -137,7 +137,7 @@ bulk_insert! {
 
 bulk_insert! {
     /// Inserts links made or ended.
-    fn insert_edges(row: NewEdge) into identity_edge {
+    pub(super) fn insert_edges(row: NewEdge) into identity_edge {
         id: Uuid16 = Id16(row.id),
         operation: SmallInt = i16::from(row.joined),
         subject_a: Uuid16 = Id16::from(row.subject_a),

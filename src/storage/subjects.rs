@@ -55,7 +55,7 @@ pub struct StoredSubject {
 
 bulk_insert! {
     /// Inserts state rows at version 1.
-    fn insert(row: NewSubject) into subject {
+    pub(super) fn insert(row: NewSubject) into subject {
         id: Uuid16 = Id16::from(row.id),
         profile: Uuid16 = Id16::from(row.profile),
         version: BigInt = same(row, 1_i64),

@@ -79,3 +79,9 @@ fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
         .map_or_else(String::new, ToString::to_string);
     tracing::error!(place, "a task panicked; its message is withheld");
 }
+
+/// An error with its causes, as a field of a line.
+#[must_use]
+pub const fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    error
+}

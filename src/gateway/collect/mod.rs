@@ -142,7 +142,7 @@ impl Gateway {
             if verdicts.iter().all(|verdict| *verdict == Verdict::Later) {
                 return Err(error);
             }
-            tracing::warn!(error = &error as &dyn std::error::Error, "some events of a request could not be stored");
+            tracing::warn!(error = crate::telemetry::cause(&error), "some events of a request could not be stored");
         }
         let unsettled = match rules.trust {
             Trust::Server if !stopped.is_empty() => self.wait_for_the_wire(&stopped).await?,

@@ -26,7 +26,7 @@ pub use jobs::{KeyJob, StoredInstance, advance_job, begin_job, end_job, forget_i
 pub use rewrap::{Cursor, Rewrappable, WrappedRow, count_to_rewrap, page_to_rewrap, replace_wrapped, wrapped_under};
 pub use rows::{
     LastSigned, StoredAuditKey, StoredKek, StoredOwnedKey, StoredSecret, StoredSubjectKey, StoredTombstone, audit_keys_by_ids,
-    audit_keys_of, compare_and_sign, delete_audit_keys, delete_owned_key, delete_owned_keys_of, delete_subject_keys, erased_whole,
+    audit_keys_of, compare_and_sign, delete_audit_keys, delete_owned_key, delete_owned_keys_of, delete_subject_keys, destroyed, erased_whole,
     fingerprints_alive, insert_audit_keys, insert_kek, insert_owned_keys, insert_secret, insert_subject_keys, insert_tombstones,
     keks, last_signed, owned_key, secrets, set_kek_state, set_secret_state, subject_key, subject_key_page, subject_keys,
     tombstoned_subjects,

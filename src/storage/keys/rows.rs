@@ -131,7 +131,7 @@ pub(super) fn version(number: i32) -> Result<u32> {
 }
 
 bulk_insert! {
-    fn insert_subject_key_rows(row: StoredSubjectKey) into subject_key {
+    pub(super) fn insert_subject_key_rows(row: StoredSubjectKey) into subject_key {
         subject: Uuid16 = row.subject,
         version: Integer = number(row.version),
         kek_version: Integer = number(row.kek_version),
@@ -141,7 +141,7 @@ bulk_insert! {
 }
 
 bulk_insert! {
-    fn insert_audit_key_rows(row: StoredAuditKey) into audit_key {
+    pub(super) fn insert_audit_key_rows(row: StoredAuditKey) into audit_key {
         id: Uuid16 = row.id,
         holder_kind: SmallInt = row.holder_kind,
         holder: Uuid16 = row.holder,
@@ -153,7 +153,7 @@ bulk_insert! {
 }
 
 bulk_insert! {
-    fn insert_owned_key_rows(row: StoredOwnedKey) into owned_key {
+    pub(super) fn insert_owned_key_rows(row: StoredOwnedKey) into owned_key {
         id: Uuid16 = row.id,
         purpose: Text = row.purpose.as_str(),
         owner: Uuid16 = row.owner,
@@ -196,6 +196,19 @@ pub fn insert_audit_keys(connection: &mut Connection, rows: &[StoredAuditKey]) -
 /// When the store cannot be written.
 pub fn insert_owned_keys(connection: &mut Connection, rows: &[StoredOwnedKey]) -> Result<()> {
     insert_owned_key_rows(connection, &rows.iter().collect::<Vec<_>>())
+}
+
+/// Whether this version of a person's data key was destroyed.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn destroyed(connection: &mut Connection, subject: Id16, key_version: u32) -> Result<bool> {
+    let found: Option<i16> = on!(connection, c => key_tombstone::table
+        .find(("dek", subject, number(key_version)))
+        .select(key_tombstone::whole)
+        .first(c)
+        .optional())?;
+    Ok(found.is_some())
 }
 
 /// Whether a subject was erased as a whole.
