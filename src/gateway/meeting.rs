@@ -70,7 +70,7 @@ impl Gateway {
     ) -> std::result::Result<Handle, Flaw> {
         let context = NormaliseContext {
             namespace: &raw.namespace,
-            default_region: default_region,
+            default_region,
             subaddress: if policy.policy.controller.strip_email_subaddress { Subaddress::Strip } else { Subaddress::Keep },
             blocked: &policy.blocked,
         };
@@ -86,6 +86,22 @@ impl Gateway {
             .as_ref()
             .map(|index| (index.version(), index.value(&raw.kind, &raw.namespace, canonical.reveal(&TO_INDEX))));
         Ok(Handle { kind: raw.kind, namespace: raw.namespace, value, building, canonical, original: raw.text })
+    }
+
+    /// As [`Gateway::handle`], of an identifier that is still needed afterwards.
+    pub(in crate::gateway) fn handle_of(
+        &self,
+        policy: &PolicyInForce,
+        default_region: Option<&str>,
+        raw: &RawIdentifier,
+    ) -> std::result::Result<Handle, Flaw> {
+        let copy = RawIdentifier {
+            kind: raw.kind.clone(),
+            namespace: raw.namespace.clone(),
+            text: Personal::new(raw.text.reveal(&TO_INDEX).clone()),
+            pointer: raw.pointer,
+        };
+        self.handle(policy, default_region, copy)
     }
 
     /// Somebody met for the first time: an id, keys, and a person without a row yet. The keys are

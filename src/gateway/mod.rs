@@ -84,6 +84,12 @@ pub struct Rooms {
     pub log: checkpoint::LogWatch,
     /// This process.
     pub instance: InstanceId,
+    /// Where the root keys come from.
+    pub root_source: keys::RootSource,
+    /// Held while this process works at a key job.
+    key_work: tokio::sync::Mutex<()>,
+    /// When this process last followed what other processes change.
+    pub freshness: housekeeping::Freshness,
     /// What the operator set.
     pub settings: Settings,
     people: Cache<SubjectId, Arc<Person>>,

@@ -83,7 +83,7 @@ fn pass(verification: &Verification, connection: &mut Connection, progress: &mut
         Err(error) => return Err(Error::store(error)),
     };
 
-    let mut reading = Reading::new(connection, frontier.clone(), total);
+    let reading = Reading::new(connection, frontier.clone(), total);
     let verifier = Verifier::new(Start {
         origin: known.origin.clone(),
         frontier,

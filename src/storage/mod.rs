@@ -16,6 +16,7 @@ pub mod consents;
 pub mod deliveries;
 pub mod disclosures;
 pub mod erasures;
+pub mod housekeeping;
 pub mod idempotency;
 pub mod identities;
 pub mod imports;
