@@ -9,6 +9,7 @@
 mod audit;
 mod context;
 mod healthcheck;
+mod recipients;
 mod serve;
 
 use std::path::PathBuf;
@@ -63,6 +64,8 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    // Everything this process writes is for its owner alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
