@@ -5,5 +5,6 @@
 mod harness;
 
 mod collecting;
+mod consents;
 mod log;
 mod wire;
