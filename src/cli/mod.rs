@@ -6,6 +6,7 @@
 
 #![expect(clippy::print_stderr, reason = "this is the room that prints")]
 
+mod audit;
 mod context;
 mod healthcheck;
 mod serve;
@@ -35,6 +36,11 @@ struct Arguments {
 enum Command {
     /// Runs the gateway.
     Serve,
+    /// Verifies the audit log and proves what stands in it.
+    Audit {
+        #[command(subcommand)]
+        command: audit::AuditCommand,
+    },
     /// Asks a running gateway whether it lives; for health checks of containers.
     #[command(hide = true)]
     Healthcheck {
@@ -77,6 +83,7 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
     let context = Context::new(arguments.config, arguments.set);
     match arguments.command {
         Command::Serve => serve::run(&context).await,
+        Command::Audit { command } => audit::run(command, &context).await,
         Command::Healthcheck { url } => healthcheck::run(&url).await,
     }
 }
