@@ -385,7 +385,10 @@ impl Gateway {
                 if !can && verb == "suppress" {
                     continue;
                 }
-                let mut task = self.own_task(request, &Target::Recipient(recipient.clone()), verb, now)?;
+                // Ids of one millisecond have no order; stopping comes before erasing.
+                let later = jiff::SignedDuration::from_millis(i64::try_from(plan.tasks.len()).unwrap_or(0));
+                let at = now.checked_add(later).unwrap_or(now);
+                let mut task = self.own_task(request, &Target::Recipient(recipient.clone()), verb, at)?;
                 if !can {
                     // Never silence: somebody has to find another way to tell this recipient.
                     task.outcome = TaskOutcome::CapabilityUnresolved;
