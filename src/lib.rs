@@ -1,4 +1,4 @@
-//! Amanat: a consent and privacy gateway.
+#![doc = include_str!("docs/architecture.md")]
 
 pub mod domain;
 
@@ -9,11 +9,13 @@ pub mod policy;
 pub mod signal;
 pub mod storage;
 
+pub mod config;
+pub mod telemetry;
+
 pub mod gateway;
 
 pub mod http;
 
 pub mod cli;
 
-pub mod config;
-pub mod telemetry;
+pub mod docs;

@@ -116,6 +116,17 @@ impl Draft {
         Ok(draft)
     }
 
+    /// Puts other facts in the place of the present ones: counts that are known only in the commit.
+    ///
+    /// # Errors
+    ///
+    /// As [`Draft::new`]; then the draft stays as it was.
+    pub fn amend(&mut self, facts: Facts) -> Result<(), DraftError> {
+        let amended = Self::new(self.entry, self.event, self.outcome, self.parts.clone(), facts)?;
+        *self = amended;
+        Ok(())
+    }
+
     /// The entry's id.
     #[must_use]
     pub const fn entry(&self) -> EntryId {

@@ -233,22 +233,22 @@ fn audience(public_url: &str) -> String {
 }
 
 /// The members of a header or of claims; refuses one that stands twice.
-struct Members(BTreeMap<String, Value>);
+pub(super) struct Members(pub(super) BTreeMap<String, Value>);
 
-fn members(encoded: &str) -> Option<Members> {
+pub(super) fn members(encoded: &str) -> Option<Members> {
     let bytes = BASE64URL_NOPAD.decode(encoded.as_bytes()).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
 impl Members {
-    fn text(&mut self, name: &str) -> Option<String> {
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
         match self.0.remove(name)? {
             Value::String(text) => Some(text),
             _ => None,
         }
     }
 
-    fn seconds(&mut self, name: &str) -> Option<i64> {
+    pub(super) fn seconds(&mut self, name: &str) -> Option<i64> {
         self.0.remove(name)?.as_i64()
     }
 }

@@ -1,6 +1,7 @@
 //! KEKs and the keys they wrap: the 98 bytes of `W` (`cryptography.md` §4).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
@@ -18,7 +19,8 @@ const HEADER: [u8; 2] = [0x57, 0x01];
 
 /// Every KEK version this process holds, one of them active.
 pub struct Keyring {
-    keks: BTreeMap<u32, Kek>,
+    /// Shared, so that another version becomes active without a second copy of a key in memory.
+    keks: BTreeMap<u32, Arc<Kek>>,
     active: u32,
 }
 
@@ -28,11 +30,20 @@ impl Keyring {
     /// # Errors
     /// [`Error::UnknownVersion`] if the active version is not among them.
     pub fn new(keks: Vec<Kek>, active: u32) -> Result<Self, Error> {
-        let keks: BTreeMap<_, _> = keks.into_iter().map(|kek| (kek.version, kek)).collect();
+        let keks: BTreeMap<_, _> = keks.into_iter().map(|kek| (kek.version, Arc::new(kek))).collect();
         if !keks.contains_key(&active) {
             return Err(Error::UnknownVersion(active));
         }
         Ok(Self { keks, active })
+    }
+
+    /// The same keys with another version active.
+    ///
+    /// # Errors
+    /// [`Error::UnknownVersion`] if it is not among them.
+    pub fn activate(&self, version: u32) -> Result<Self, Error> {
+        self.kek(version)?;
+        Ok(Self { keks: self.keks.clone(), active: version })
     }
 
     /// The version that wraps new keys.
@@ -53,6 +64,7 @@ impl Keyring {
     pub fn kek(&self, version: u32) -> Result<&Kek, Error> {
         self.keks
             .get(&version)
+            .map(|kek| &**kek)
             .ok_or(Error::UnknownVersion(version))
     }
 

@@ -15,6 +15,7 @@ pub mod jwt;
 pub mod key;
 pub mod keyring;
 pub mod mac;
+pub mod notice_token;
 mod padding;
 pub mod root_key;
 pub mod sealed;

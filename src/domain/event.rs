@@ -325,7 +325,7 @@ events! {
     801 KeyJobSwitched             "key_job.switched"          S "ai"   "d"    ""                 3004  3 raised;
     802 KeyJobEnded                "key_job.ended"             S "ai"   "df"   "4"                3004  3 raised;
     803 KekDestroyed               "kek.destroyed"             S "ai"   "d"    ""                 3004  4 reserved;
-    804 KeySwept                   "key.swept"                 S ""     "d"    "4"                3004  4 reserved;
+    804 KeySwept                   "key.swept"                 S ""     "d"    "4"                3004  4 raised;
     805 DataUnreadable             "data.unreadable"           S "i"    "f"    "4"                6003  2 reserved;
     806 KekHeld                    "kek.held"                  S "ai"   "d"    "12"               3004  3 reserved;
     810 PolicyActivated            "policy.activated"          S "ai"   "d"    "1"                3004 10 raised;

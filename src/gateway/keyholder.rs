@@ -232,7 +232,9 @@ impl Keyholder {
         let keyring = self.keyring();
         let row = keys::subject_key(connection, id, key_version).map_err(Error::keys)?;
         let Some(row) = row else {
-            return Err(if keys::erased_whole(connection, id).map_err(Error::keys)? { Error::NotFound } else { Error::MissingKey });
+            let destroyed = keys::destroyed(connection, id, key_version).map_err(Error::keys)?
+                || keys::erased_whole(connection, id).map_err(Error::keys)?;
+            return Err(if destroyed { Error::NotFound } else { Error::MissingKey });
         };
         let dek = open_dek(self.installation, &keyring, subject, &row)?;
         let mut audit: HashMap<i16, HeldAuditKey> = HashMap::new();
@@ -352,6 +354,20 @@ impl Keyholder {
             created_at: Micros::from(now),
         };
         Ok((Dek::new(version, key), row))
+    }
+
+    /// Makes audit keys for a person whose earlier ones an erasure destroys. They must be stored in
+    /// the transaction that destroys those.
+    ///
+    /// # Errors
+    /// [`Error::Protection`] when no randomness comes.
+    pub fn make_audit_keys(&self, subject: SubjectId, now: Timestamp) -> Result<[StoredAuditKey; 2]> {
+        let keyring = self.keyring();
+        let make = |class: Class| {
+            make_audit_key(self.installation, &self.source, &keyring, HOLDER_SUBJECT, Owner::from(subject), Id16::from(subject), class, now)
+                .map(|(_, row)| row)
+        };
+        Ok([make(Class::Operation)?, make(Class::Evidence)?])
     }
 
     /// Makes a key of a case, package, document or task. `id` becomes the id of its row.

@@ -28,6 +28,7 @@ pub mod verify;
 
 mod error;
 mod leaf;
+mod meeting;
 mod set_up;
 
 use std::collections::BTreeMap;
@@ -79,8 +80,16 @@ pub struct Rooms {
     pub origin: String,
     /// The journal of stops.
     pub journal: journal::Journal,
+    /// What this process signed, saw and refused of the log.
+    pub log: checkpoint::LogWatch,
     /// This process.
     pub instance: InstanceId,
+    /// Where the root keys come from.
+    pub root_source: keys::RootSource,
+    /// Held while this process works at a key job.
+    key_work: tokio::sync::Mutex<()>,
+    /// When this process last followed what other processes change.
+    pub freshness: housekeeping::Freshness,
     /// What the operator set.
     pub settings: Settings,
     people: Cache<SubjectId, Arc<Person>>,

@@ -5,30 +5,27 @@
 //! remembers, and only then does anything new get written.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 
 use arc_swap::ArcSwap;
 use quick_cache::sync::Cache;
-use zeroize::Zeroizing;
 
 use crate::audit::leaf::{Cause, Fact};
 use crate::audit::note::{KeyKind, VerifierKey};
 use crate::audit::payload::Payload;
-use crate::crypto::key::Key;
-use crate::crypto::keyring::{Kek, Keyring};
-use crate::crypto::root_key::{self, KekState, RootKey};
 use crate::domain::event::{Event, Outcome};
 use crate::domain::id::{InstallationId, InstanceId};
 use crate::domain::policy::Policy;
 use crate::policy::{Files, KnownNotices};
-use crate::storage::keys::{self, KeyStore, StoredKek};
+use crate::storage::keys::{self, KeyStore};
 use crate::storage::{Database, Options, Step, Unit, audit_log, installation, terms};
 
 use super::keyholder::Keyholder;
+use super::keys::root_file::{self, RootSource, Stores};
+use super::keys::versions;
 use super::policy::{PolicyInForce, Terms, slots};
 use super::source::Source;
 use super::tokens::Tokens;
@@ -42,10 +39,11 @@ pub(super) async fn open(settings: Settings, keyring: KeyringSource, files: File
     Database::migrate(&settings.database).map_err(Error::store)?;
     KeyStore::migrate(&settings.keys).map_err(Error::keys)?;
     let store = KeyStore::open(&settings.keys, 2).map_err(Error::keys)?;
-    let installation = belong_together(&settings, &source)?;
-    let keyring = find_root_key(keyring, &store, &source)?;
+    let (installation, stores) = belong_together(&settings, &source)?;
+    let root_source = RootSource::of(&keyring);
+    let keyring = versions::keyring(root_file::find(keyring, stores, &source)?, &store)?;
     remember_installation(&store, installation, &source).await?;
-    learn_keks(&store, &keyring, &source).await?;
+    versions::learn(&store, &keyring, &source).await?;
     let origin = set_up_data(&settings, installation, &source)?;
 
     let keyholder =
@@ -66,11 +64,15 @@ pub(super) async fn open(settings: Settings, keyring: KeyringSource, files: File
     let house = Gateway(Arc::new(Rooms {
         database,
         journal,
+        log: super::checkpoint::LogWatch::default(),
         keyholder,
         policy: ArcSwap::from_pointee(PolicyInForce::new(policy.clone(), Terms::new(rows), files.clone())),
         tokens: ArcSwap::from_pointee(Tokens::default()),
         origin,
         instance,
+        root_source,
+        key_work: tokio::sync::Mutex::new(()),
+        freshness: super::housekeeping::Freshness::default(),
         settings,
         source,
         people: Cache::new(REMEMBERED_PEOPLE),
@@ -84,11 +86,10 @@ impl Gateway {
     /// Opens the log if it is new, refuses to go on behind it, puts the policy in force, reads the
     /// tokens.
     async fn begin(&self, policy: Policy, files: Files) -> Result<()> {
+        self.check_log().await?;
         let head = self.database.read(audit_log::head).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
         if head.size == 0 {
             self.open_log(&policy).await?;
-        } else {
-            self.check_log().await?;
         }
         let in_force = self.database.read(installation::policy).await.map_err(Error::store)?;
         if in_force == policy.hash {
@@ -171,13 +172,13 @@ impl Gateway {
 }
 
 /// The installation's id, the same in both stores; a new one if both are new.
-fn belong_together(settings: &Settings, source: &Source) -> Result<InstallationId> {
+fn belong_together(settings: &Settings, source: &Source) -> Result<(InstallationId, Stores)> {
     let mut data = settings.database.connect().map_err(Error::store)?;
     let mut key = settings.keys.connect().map_err(Error::keys)?;
     let in_data = installation::id(&mut data).map_err(Error::store)?;
     let in_keys = keys::installation(&mut key).map_err(Error::keys)?;
     match (in_data, in_keys) {
-        (Some(a), Some(b)) if a == b => Ok(a),
+        (Some(a), Some(b)) if a == b => Ok((a, Stores::InUse)),
         (Some(_), Some(_)) => Err(Error::Store(crate::storage::Error::ForeignStore)),
         (Some(_), None) => Err(Error::RootKey(
             "the data store has an installation and the key store is empty: restore the key store from its backup".to_owned(),
@@ -192,61 +193,12 @@ fn belong_together(settings: &Settings, source: &Source) -> Result<InstallationI
                     what: "rollback: the key store remembers a signed log and the data store has none; restore the data".to_owned(),
                 });
             }
-            Ok(b)
+            Ok((b, Stores::InUse))
         }
         (None, None) => {
-            Ok(InstallationId::from_uuid(source.random_id().map_err(Error::Protection)?))
+            Ok((InstallationId::from_uuid(source.random_id().map_err(Error::Protection)?), Stores::New))
         }
     }
-}
-
-/// Finds the root keys, compares them with what the key store knows, and writes down what is new.
-fn find_root_key(from: KeyringSource, store: &KeyStore, source: &Source) -> Result<Keyring> {
-    let mut connection = store.reader().map_err(Error::keys)?;
-    let known = keys::keks(&mut connection).map_err(Error::keys)?;
-    let secrets = keys::secrets(&mut connection).map_err(Error::keys)?;
-    let keyring = match from {
-        KeyringSource::Given(keyring) => keyring,
-        KeyringSource::Environment(text) => {
-            let keys = root_key::parse_environment(&text).map_err(|error| Error::RootKey(error.to_string()))?;
-            root_key::keyring(keys).map_err(|error| Error::RootKey(error.to_string()))?
-        }
-        KeyringSource::File { path, managed } => {
-            if !path.exists() {
-                if !known.is_empty() || !secrets.is_empty() {
-                    return Err(Error::RootKey(format!(
-                        "{} does not exist, but the key store holds keys wrapped under it: bring the file back from its copy",
-                        path.display()
-                    )));
-                }
-                if !managed {
-                    return Err(Error::RootKey(format!("{} does not exist and keys.managed is false", path.display())));
-                }
-                make_root_key(&path, source)?;
-            }
-            read_root_key(&path)?
-        }
-    };
-    for kek in &known {
-        if kek.state == "destroyed" {
-            continue;
-        }
-        let Ok(held) = keyring.kek(kek.version) else {
-            if keys::wrapped_under(&mut connection, kek.version).map_err(Error::keys)? > 0 {
-                return Err(Error::RootKey(format!("version {} is missing and keys are still wrapped under it", kek.version)));
-            }
-            continue;
-        };
-        let commitment: [u8; 32] = kek
-            .commitment
-            .as_slice()
-            .try_into()
-            .map_err(|_| Error::Store(crate::storage::Error::Malformed { table: "kek" }))?;
-        if !held.belongs_to(&commitment) {
-            return Err(Error::RootKey(format!("version {} does not belong to this key store", kek.version)));
-        }
-    }
-    Ok(keyring)
 }
 
 /// The key store is set up first: it must never be the data that names an installation whose keys
@@ -300,80 +252,4 @@ pub(super) fn make_private_folder(folder: &Path) -> Result<()> {
     }
     fs::create_dir_all(folder).map_err(failed)?;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(failed)
-}
-
-/// Writes a first root key: temporary file with mode 0600, fsync, rename, fsync of the folder, read
-/// back.
-fn make_root_key(path: &Path, source: &Source) -> Result<()> {
-    let key = Key::random(&mut |bytes| source.fill(bytes)).map_err(Error::Protection)?;
-    let keys = [RootKey { created: Some(source.now()), state: KekState::Active, kek: Kek::new(1, key) }];
-    write_root_key(path, &root_key::format_file(&keys))?;
-    tracing::warn!(
-        path = %path.display(),
-        "a root key was made; without this file nothing can be read, so keep a copy of it elsewhere, never with a backup"
-    );
-    Ok(())
-}
-
-/// Replaces `root.key` so that a crash leaves the old file or the new one, never half of one.
-pub(super) fn write_root_key(path: &Path, text: &Zeroizing<String>) -> Result<()> {
-    let failed = |source| Error::File { what: "cannot write the root key", path: path.display().to_string(), source };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make_private_folder(folder)?;
-    let temporary = path.with_extension("key.new");
-    if temporary.exists() {
-        fs::remove_file(&temporary).map_err(failed)?;
-    }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    fs::rename(&temporary, path).map_err(failed)?;
-    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-    let written = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
-    if *written != **text {
-        return Err(Error::RootKey(format!("{} does not hold what was written to it", path.display())));
-    }
-    Ok(())
-}
-
-/// Reads `root.key` after checking that nobody else may.
-pub(super) fn read_root_key(path: &Path) -> Result<Keyring> {
-    root_key::keyring(read_root_keys(path)?).map_err(|error| Error::RootKey(format!("{}: {error}", path.display())))
-}
-
-/// The versions in `root.key`.
-pub(super) fn read_root_keys(path: &Path) -> Result<Vec<RootKey>> {
-    let failed = |source| Error::File { what: "cannot read the root key", path: path.display().to_string(), source };
-    let metadata = fs::metadata(path).map_err(failed)?;
-    let mode = metadata.permissions().mode() & 0o777;
-    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
-    let mounted = matches!(mode, 0o400 | 0o440 | 0o600 | 0o640);
-    if mode & 0o077 != 0 && (ours || !mounted) {
-        return Err(Error::RootKey(format!(
-            "{} may be read by others (mode {mode:o}); give it mode 0600",
-            path.display()
-        )));
-    }
-    let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
-    root_key::parse_file(&text).map_err(|error| Error::RootKey(format!("{}: {error}", path.display())))
-}
-
-/// Writes down the versions of the root key that the store does not know yet.
-pub(super) async fn learn_keks(store: &KeyStore, keyring: &Keyring, source: &Source) -> Result<()> {
-    let at = source.now().into();
-    let active = keyring.active();
-    let rows: Vec<StoredKek> = keyring
-        .versions()
-        .filter_map(|version| keyring.kek(version).ok().map(|kek| (version, kek.commitment())))
-        .map(|(version, commitment)| StoredKek {
-            version,
-            state: if version == active { "active" } else { "retired" }.to_owned(),
-            commitment: commitment.to_vec(),
-            created_at: at,
-            retired_at: None,
-        })
-        .collect();
-    store
-        .write(move |connection| rows.iter().try_for_each(|row| keys::insert_kek(connection, row)))
-        .await
-        .map_err(Error::keys)
 }

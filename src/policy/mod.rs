@@ -1,8 +1,8 @@
 //! Policy files to a [`Policy`]: parsing and checking, and nothing else.
 //!
 //! [`load`] takes the files as bytes and gives the policy whole or every mistake in it. It reads no
-//! disk and no clock, so what it says of a folder depends on the folder alone. [`diff`] tells in
-//! words what a change means for people, [`show`] what is in force.
+//! disk and no clock, so what it says of a folder depends on the folder alone. [`diff()`] tells in
+//! words what a change means for people, [`show()`] what is in force.
 //!
 //! Deliberately absent: a partly valid policy. What is in force stays until its successor is whole.
 

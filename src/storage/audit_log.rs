@@ -35,6 +35,14 @@ pub struct LogHead {
     pub(super) frontier: Frontier,
 }
 
+impl LogHead {
+    /// The root that the stored frontier gives; it must be [`LogHead::root`].
+    #[must_use]
+    pub fn root_of_frontier(&self) -> Hash {
+        self.frontier.root()
+    }
+}
+
 /// A leaf as it is stored: the bytes, and the columns beside them that queries use.
 #[derive(Clone, Debug)]
 pub struct StoredLeaf {
@@ -349,6 +357,150 @@ pub fn leaves(connection: &mut Connection, from: u64, limit: i64) -> Result<Vec<
         .select((audit_leaf::seq, audit_leaf::entry, audit_leaf::time, audit_leaf::event, audit_leaf::leaf, audit_leaf::hash))
         .load(c))?;
     rows.into_iter().map(stored_leaf).collect()
+}
+
+/// How many leaves there are by the position of the newest one, whatever the head says.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn stored_size(connection: &mut Connection) -> Result<u64> {
+    let newest: Option<i64> = on!(connection, c => audit_leaf::table
+        .filter(audit_leaf::log.eq(LOG))
+        .select(diesel::dsl::max(audit_leaf::seq))
+        .first(c))?;
+    Ok(newest.map_or(0, |seq| u64::try_from(seq).unwrap_or(0).saturating_add(1)))
+}
+
+/// The leaves of these events, in order, at most `limit`. Reads the whole log: the events have no
+/// index.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn leaves_of_events(connection: &mut Connection, events: &[i16], limit: i64) -> Result<Vec<StoredLeaf>> {
+    let rows: Vec<LeafColumns> = on!(connection, c => audit_leaf::table
+        .filter(audit_leaf::log.eq(LOG).and(audit_leaf::event.eq_any(events)))
+        .order(audit_leaf::seq)
+        .limit(limit)
+        .select((audit_leaf::seq, audit_leaf::entry, audit_leaf::time, audit_leaf::event, audit_leaf::leaf, audit_leaf::hash))
+        .load(c))?;
+    rows.into_iter().map(stored_leaf).collect()
+}
+
+/// A page of positions and entry ids from `from` on, in order.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn entries(connection: &mut Connection, from: u64, limit: i64) -> Result<Vec<(u64, EntryId)>> {
+    let from = i64::try_from(from).unwrap_or(i64::MAX);
+    let rows: Vec<(i64, Id16)> = on!(connection, c => audit_leaf::table
+        .filter(audit_leaf::log.eq(LOG).and(audit_leaf::seq.ge(from)))
+        .order(audit_leaf::seq)
+        .limit(limit)
+        .select((audit_leaf::seq, audit_leaf::entry))
+        .load(c))?;
+    Ok(rows.into_iter().map(|(seq, entry)| (u64::try_from(seq).unwrap_or(0), entry.into())).collect())
+}
+
+/// A full tile as it is stored: its hashes and its root.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn stored_tile(connection: &mut Connection, level: u8, index: u64) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let place = (LOG, i16::from(level), i64::try_from(index).unwrap_or(i64::MAX));
+    Ok(on!(connection, c => audit_tile::table
+        .find(place)
+        .select((audit_tile::hashes, audit_tile::root))
+        .first(c)
+        .optional())?)
+}
+
+/// Entry, role and bytes of the sealed parts of the leaves at these positions, both ends included.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn parts_between(connection: &mut Connection, from: u64, to: u64) -> Result<Vec<(EntryId, u8, Vec<u8>)>> {
+    let (from, to) = (i64::try_from(from).unwrap_or(i64::MAX), i64::try_from(to).unwrap_or(i64::MAX));
+    let rows: Vec<(Id16, i16, Vec<u8>)> = on!(connection, c => audit_sealed::table
+        .filter(audit_sealed::entry.eq_any(
+            audit_leaf::table
+                .filter(audit_leaf::log.eq(LOG).and(audit_leaf::seq.between(from, to)))
+                .select(audit_leaf::entry),
+        ))
+        .select((audit_sealed::entry, audit_sealed::role, audit_sealed::sealed))
+        .load(c))?;
+    Ok(rows.into_iter().map(|(entry, role, sealed)| (entry.into(), u8::try_from(role).unwrap_or(u8::MAX), sealed)).collect())
+}
+
+/// Position, bytes and stored hash of the first leaf from `from` on, whatever the columns beside it
+/// hold.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn bare_leaf(connection: &mut Connection, from: u64) -> Result<Option<(u64, Vec<u8>, Vec<u8>)>> {
+    let from = i64::try_from(from).unwrap_or(i64::MAX);
+    let row: Option<(i64, Vec<u8>, Vec<u8>)> = on!(connection, c => audit_leaf::table
+        .filter(audit_leaf::log.eq(LOG).and(audit_leaf::seq.ge(from)))
+        .order(audit_leaf::seq)
+        .select((audit_leaf::seq, audit_leaf::leaf, audit_leaf::hash))
+        .first(c)
+        .optional())?;
+    Ok(row.map(|(seq, leaf, hash)| (u64::try_from(seq).unwrap_or(0), leaf, hash)))
+}
+
+/// Size and note of the `newest` newest checkpoints, and of about `others` of those before them,
+/// spread over the sizes of the log.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn checkpoint_sample(connection: &mut Connection, newest: i64, others: i64) -> Result<Vec<(u64, String)>> {
+    let mut sample: Vec<(u64, String)> =
+        checkpoints(connection, newest)?.into_iter().map(|(size, note, _)| (size, note)).collect();
+    let Some((oldest, _)) = sample.last() else { return Ok(sample) };
+    let oldest = i64::try_from(*oldest).unwrap_or(i64::MAX);
+    let before = || audit_checkpoint::table.filter(audit_checkpoint::log.eq(LOG).and(audit_checkpoint::size.lt(oldest)));
+    let count: i64 = on!(&mut *connection, c => before().count().get_result(c))?;
+    let step = count.checked_div(others).unwrap_or(0) + 1;
+    let rows: Vec<(i64, String)> = on!(connection, c => before()
+        .filter(diesel::dsl::sql::<diesel::sql_types::Bool>(&format!("size % {step} = 0")))
+        .order(audit_checkpoint::size.desc())
+        .limit(others.saturating_mul(2))
+        .select((audit_checkpoint::size, audit_checkpoint::note))
+        .load(c))?;
+    sample.extend(rows.into_iter().map(|(size, note)| (u64::try_from(size).unwrap_or(0), note)));
+    Ok(sample)
+}
+
+/// A table of business and how many of its rows name an entry that has no leaf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WithoutLeaf {
+    /// The table.
+    pub table: &'static str,
+    /// The rows.
+    pub rows: u64,
+}
+
+/// The business rows whose entry has no leaf, by table; tables without one are left out.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn rows_without_leaf(connection: &mut Connection) -> Result<Vec<WithoutLeaf>> {
+    use super::schema::{consent_event, consent_line, delivery, disclosure, identifier, record, subject};
+    let mut found = Vec::new();
+    macro_rules! count {
+        ($($table:ident)*) => {$(
+            let rows: i64 = on!(&mut *connection, c => $table::table
+                .filter(diesel::dsl::sql::<diesel::sql_types::Bool>(concat!(
+                    "NOT EXISTS (SELECT 1 FROM audit_leaf WHERE audit_leaf.entry = ", stringify!($table), ".entry)"
+                )))
+                .count()
+                .get_result(c))?;
+            if rows > 0 {
+                found.push(WithoutLeaf { table: stringify!($table), rows: u64::try_from(rows).unwrap_or(0) });
+            }
+        )*};
+    }
+    count!(subject identifier record consent_line consent_event delivery disclosure);
+    Ok(found)
 }
 
 /// The leaf with this entry id.

@@ -95,6 +95,26 @@ impl Location {
         }
     }
 
+    /// Opens a connection that cannot write, so that looking at a store never changes it. It promises
+    /// nothing about durability and works on a standby too.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store does not exist or cannot be reached.
+    pub fn connect_to_read(&self) -> Result<Connection> {
+        match self {
+            Self::Sqlite(path) => connect_sqlite_to_read(path),
+            Self::Postgres { url, schema } => {
+                let mut connection = PgConnection::establish(url).map_err(Error::Unavailable)?;
+                connection.batch_execute("SET default_transaction_read_only = on; SET timezone = 'UTC';")?;
+                if let Some(schema) = schema {
+                    // The name was checked to be a plain word when the location was parsed.
+                    connection.batch_execute(&format!("SET search_path TO {schema};"))?;
+                }
+                Ok(Connection::Postgres(connection))
+            }
+        }
+    }
+
     /// Whether this is SQLite.
     #[must_use]
     pub const fn is_sqlite(&self) -> bool {
@@ -127,6 +147,32 @@ fn connect_sqlite(path: &std::path::Path) -> Result<Connection> {
     Ok(Connection::Sqlite(connection))
 }
 
+fn connect_sqlite_to_read(path: &std::path::Path) -> Result<Connection> {
+    let text = path.to_str().ok_or(Error::Location("the database path is not UTF-8"))?;
+    let escaped = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let open = |mode: &str| -> Result<SqliteConnection> {
+        let mut connection = SqliteConnection::establish(&format!("file:{escaped}?{mode}")).map_err(Error::Unavailable)?;
+        connection.batch_execute(
+            "PRAGMA busy_timeout = 10000;
+             PRAGMA query_only = ON;
+             PRAGMA trusted_schema = OFF;
+             PRAGMA temp_store = MEMORY;
+             PRAGMA cache_size = -16384;
+             SELECT count(*) FROM sqlite_schema;",
+        )?;
+        Ok(connection)
+    };
+    // A copy on a medium that cannot be written has no place for the shared memory of a write-ahead
+    // log. If it has no such log either, nothing can change under the reader.
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    let opened = open("mode=ro");
+    if opened.is_err() && path.exists() && !std::path::Path::new(&wal).exists() {
+        return open("mode=ro&immutable=1").map(Connection::Sqlite);
+    }
+    opened.map(Connection::Sqlite)
+}
+
 fn connect_postgres(url: &str, schema: Option<&str>) -> Result<Connection> {
     let mut connection = PgConnection::establish(url).map_err(Error::Unavailable)?;
     connection.batch_execute("SET synchronous_commit = on; SET timezone = 'UTC'; SET client_min_messages = warning;")?;
@@ -156,6 +202,19 @@ impl Connection {
     /// Runs a script of statements.
     pub(crate) fn execute_script(&mut self, script: &str) -> Result<()> {
         Ok(on!(self, c => c.batch_execute(script))?)
+    }
+
+    /// Reads everything from here to [`Connection::end_snapshot`] as it stands now.
+    pub(crate) fn begin_snapshot(&mut self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => self.execute_script("BEGIN; SELECT count(*) FROM sqlite_schema;"),
+            Self::Postgres(_) => self.execute_script("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+        }
+    }
+
+    /// Ends a snapshot.
+    pub(crate) fn end_snapshot(&mut self) -> Result<()> {
+        self.execute_script("COMMIT")
     }
 
     /// Runs the migrations that this store lacks and gives their number.

@@ -393,6 +393,10 @@ fn insert_collected(transaction: &mut Transaction<'_>, units: &[&mut Unit], verd
     subjects::insert(connection, &all(&standing, |rows| &rows.subjects))?;
     identities::insert(connection, &all(&standing, |rows| &rows.identifiers))?;
     identities::insert_edges(connection, &all(&standing, |rows| &rows.edges))?;
+    for met in all(&standing, |rows| &rows.subjects) {
+        // Nobody else can know a row of this transaction, so it counts as locked.
+        transaction.versions.insert(met.id, 1);
+    }
     for (subject, profile) in all(&standing, |rows| &rows.raised) {
         subjects::move_to_profile(transaction, *subject, *profile)?;
     }

@@ -2,6 +2,7 @@
 //! committer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel::r2d2::{Pool, PooledConnection};
@@ -26,6 +27,7 @@ pub struct Database {
     writer: mpsc::Sender<Job>,
     head: watch::Receiver<Head>,
     location: Location,
+    halted: Arc<AtomicBool>,
     thread: Arc<std::sync::Mutex<Option<std::thread::JoinHandle<()>>>>,
 }
 
@@ -83,6 +85,7 @@ impl Database {
             writer,
             head,
             location: options.location.clone(),
+            halted: Arc::new(AtomicBool::new(false)),
             thread: Arc::new(std::sync::Mutex::new(Some(thread))),
         })
     }
@@ -109,14 +112,23 @@ impl Database {
     /// Hands a unit to the committer and waits until it is durable, stale or failed.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] when the queue stays full for five seconds; what the unit failed with.
+    /// [`Error::Overloaded`] when the queue stays full for five seconds; [`Error::Stopped`] after
+    /// [`Database::halt`]; what the unit failed with.
     pub async fn write(&self, unit: Unit) -> Result<Outcome> {
+        if self.halted.load(Ordering::Acquire) {
+            return Err(Error::Stopped);
+        }
         let (answer, answered) = oneshot::channel();
         self.writer.send_timeout(Job { unit, answer }, QUEUE_WAIT).await.map_err(|error| match error {
             mpsc::error::SendTimeoutError::Timeout(_) => Error::Overloaded,
             mpsc::error::SendTimeoutError::Closed(_) => Error::Stopped,
         })?;
         answered.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Lets no further change in, for good: the log is not the one that was signed.
+    pub fn halt(&self) {
+        self.halted.store(true, Ordering::Release);
     }
 
     /// Follows the head of the log as this process moves it.

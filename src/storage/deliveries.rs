@@ -422,6 +422,34 @@ pub fn remember_pseudonym(connection: &mut Connection, recipient: &RecipientId, 
     Ok(())
 }
 
+/// The pseudonyms by which recipients know these subjects.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn pseudonyms_of(connection: &mut Connection, subjects: &[SubjectId]) -> Result<Vec<(RecipientId, SubjectId, String)>> {
+    let keys: Vec<Id16> = subjects.iter().copied().map(Id16::from).collect();
+    let rows: Vec<(String, Id16, String)> = on!(connection, c => pseudonym::table
+        .filter(pseudonym::subject.eq_any(keys))
+        .order((pseudonym::recipient, pseudonym::value))
+        .select((pseudonym::recipient, pseudonym::subject, pseudonym::value))
+        .load(c))?;
+    Ok(rows.into_iter().map(|(recipient, subject, value)| (RecipientId::new(&recipient), subject.into(), value)).collect())
+}
+
+/// The promises of these subjects that are due or on the wire, oldest first.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn open_of_subjects(connection: &mut Connection, subjects: &[SubjectId]) -> Result<Vec<StoredDelivery>> {
+    let keys: Vec<Id16> = subjects.iter().copied().map(Id16::from).collect();
+    let rows: Vec<DeliveryRow> = on!(connection, c => delivery::table
+        .filter(delivery::subject.eq_any(keys).and(open()))
+        .order(delivery::id)
+        .select(DeliveryRow::as_select())
+        .load(c))?;
+    rows.into_iter().map(stored).collect()
+}
+
 /// The subject that a recipient knows by this pseudonym.
 ///
 /// # Errors

@@ -37,6 +37,8 @@ pub struct StoredErasure {
     pub started_at: Micros,
     /// When the last row went.
     pub completed_at: Option<Micros>,
+    /// When the receipt was handed out first.
+    pub handed_out_at: Option<Micros>,
 }
 
 /// Every table with data of a person, and what an erasure does about it. A test compares this
@@ -80,6 +82,7 @@ pub fn begin(connection: &mut Connection, row: &StoredErasure, entry: EntryId) -
             erasure::sealed.eq(row.sealed.as_deref()),
             erasure::started_at.eq(row.started_at),
             erasure::completed_at.eq(row.completed_at),
+            erasure::handed_out_at.eq(row.handed_out_at),
             erasure::entry.eq(Id16::from(entry)),
         ))
         .execute(c))?;
@@ -105,6 +108,48 @@ pub fn advance(connection: &mut Connection, request: SubjectRequestId, step: i16
             .execute(c))?;
     }
     Ok(())
+}
+
+/// Notes the completion: the last step, what was deleted, and the sealed opening of the receipt.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn complete(connection: &mut Connection, request: SubjectRequestId, step: i16, deleted: &str, sealed: &[u8], at: Micros) -> Result<()> {
+    on!(connection, c => diesel::update(erasure::table.find(Id16::from(request)))
+        .set((
+            erasure::step.eq(step),
+            erasure::deleted.eq(deleted),
+            erasure::sealed.eq(Some(sealed)),
+            erasure::completed_at.eq(Some(at)),
+        ))
+        .execute(c))?;
+    Ok(())
+}
+
+/// Notes that the receipt was handed out; the first time stays.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn note_handed_out(connection: &mut Connection, request: SubjectRequestId, at: Micros) -> Result<()> {
+    on!(connection, c => diesel::update(erasure::table.filter(
+            erasure::request.eq(Id16::from(request)).and(erasure::handed_out_at.is_null())))
+        .set(erasure::handed_out_at.eq(Some(at)))
+        .execute(c))?;
+    Ok(())
+}
+
+/// Erasures whose opening of the receipt is still held though it was handed out before the first
+/// instant, or completed before the second.
+///
+/// # Errors
+/// As [`find`].
+pub fn receipts_to_forget(connection: &mut Connection, handed_out_before: Micros, completed_before: Micros) -> Result<Vec<StoredErasure>> {
+    let rows: Vec<Row> = on!(connection, c => erasure::table
+        .filter(erasure::sealed.is_not_null()
+            .and(erasure::handed_out_at.le(handed_out_before).or(erasure::completed_at.le(completed_before))))
+        .select(Row::as_select())
+        .load(c))?;
+    rows.into_iter().map(stored).collect()
 }
 
 /// Forgets what was sealed for the receipt, when it has been handed out.
@@ -155,6 +200,7 @@ struct Row {
     sealed: Option<Vec<u8>>,
     started_at: Micros,
     completed_at: Option<Micros>,
+    handed_out_at: Option<Micros>,
 }
 
 fn stored(row: Row) -> Result<StoredErasure> {
@@ -175,6 +221,7 @@ fn stored(row: Row) -> Result<StoredErasure> {
         sealed: row.sealed,
         started_at: row.started_at,
         completed_at: row.completed_at,
+        handed_out_at: row.handed_out_at,
     })
 }
 
@@ -330,7 +377,15 @@ pub fn delete_rows(transaction: &mut Transaction<'_>, subjects: &[SubjectId], li
         };
     }
     step!("delivery", delete_some!(connection, &keys, left, delivery.subject, id));
-    step!("record", delete_some!(connection, &keys, left, record.subject, id));
+    step!("record", {
+        // What the law obliges to keep was replaced before and stays.
+        let rows: Vec<Id16> = on!(connection, c => record::table
+            .filter(record::subject.eq_any(&keys).and(record::retained.is_null()))
+            .select(record::id)
+            .limit(left)
+            .load(c))?;
+        on!(connection, c => diesel::delete(record::table.filter(record::id.eq_any(rows))).execute(c))?
+    });
     step!("consent_event", delete_some!(connection, &keys, left, consent_event.subject, id));
     step!("consent_line", delete_some!(connection, &keys, left, consent_line.subject, id));
     step!("identity_edge", delete_some!(connection, &keys, left, identity_edge.subject_a, id));
@@ -384,13 +439,26 @@ pub fn count_rows(connection: &mut Connection, subjects: &[SubjectId]) -> Result
         };
     }
     Ok(vec![
-        count!("record", record.subject),
+        ("record", on!(connection, c => record::table
+            .filter(record::subject.eq_any(&keys).and(record::retained.is_null()))
+            .count()
+            .get_result::<i64>(c))?),
         count!("identifier", identifier.subject),
         count!("identifier_index", identifier_index.subject),
         count!("consent_line", consent_line.subject),
         count!("consent_event", consent_event.subject),
         count!("delivery", delivery.subject),
         count!("pseudonym", pseudonym.subject),
+        count!("identity_edge", identity_edge.subject_a),
+        count!("identity_edge", identity_edge.subject_b),
+        ("idempotency", on!(connection, c => idempotency::table
+            .filter(idempotency::subject.eq_any(nullable(&keys)))
+            .count()
+            .get_result::<i64>(c))?),
+        ("package", on!(connection, c => package::table
+            .filter(package::subject.eq_any(nullable(&keys)))
+            .count()
+            .get_result::<i64>(c))?),
     ])
 }
 

@@ -16,6 +16,7 @@ pub mod consents;
 pub mod deliveries;
 pub mod disclosures;
 pub mod erasures;
+pub mod housekeeping;
 pub mod idempotency;
 pub mod identities;
 pub mod imports;
@@ -86,6 +87,12 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Whether the store works and one of its rows holds what no row of ours may hold.
+    #[must_use]
+    pub const fn is_malformed_row(&self) -> bool {
+        matches!(self, Self::Malformed { .. } | Self::Statement(diesel::result::Error::DeserializationError(_)))
+    }
+
     /// Whether the store itself is away or full, so that the same call may succeed later.
     #[must_use]
     pub fn is_passing(&self) -> bool {

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Binary, Nullable, Text};
 
 use crate::crypto::sealed::Sealed;
-use crate::domain::id::{CollectorId, EntryId, RecordId, SubjectId};
+use crate::domain::id::{CollectorId, EntryId, PurposeId, RecordId, SubjectId};
 use crate::domain::policy::PolicyHash;
 
 use super::backend::{bulk_insert, on};
@@ -141,6 +141,35 @@ pub fn of_subject(connection: &mut Connection, subject: SubjectId, after: Option
         .select(columns!())
         .load(c))?;
     Ok(rows.into_iter().map(stored).collect())
+}
+
+/// Replaces a record by what an erasure keeps of it for one purpose (Art. 17(3)). False: it is gone.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn retain(connection: &mut Connection, row: &RetainedRecord) -> Result<bool> {
+    let replaced = on!(connection, c => diesel::update(record::table.find(Id16::from(row.id)))
+        .set((
+            record::plain.eq(&row.plain),
+            record::sealed.eq(row.sealed.as_bytes()),
+            record::device.eq(None::<Id16>),
+            record::retained.eq(Some(row.purpose.as_str())),
+        ))
+        .execute(c))?;
+    Ok(replaced == 1)
+}
+
+/// What an erasure keeps of a record.
+#[derive(Clone)]
+pub struct RetainedRecord {
+    /// The record.
+    pub id: RecordId,
+    /// The fields kept that are not personal.
+    pub plain: String,
+    /// The personal fields kept, under a fresh version of the key.
+    pub sealed: Sealed,
+    /// The purpose they are kept for.
+    pub purpose: PurposeId,
 }
 
 /// How many records a subject has.

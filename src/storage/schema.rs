@@ -120,6 +120,7 @@ diesel::table! {
         policy -> Binary,
         plain -> Text,
         sealed -> Binary,
+        retained -> Nullable<Text>,
         entry -> Uuid16,
     }
 }
@@ -389,6 +390,7 @@ diesel::table! {
         sealed -> Binary,
         made_at -> Instant,
         expires_at -> Instant,
+        fetched_at -> Nullable<Instant>,
         entry -> Uuid16,
     }
 }
@@ -409,6 +411,7 @@ diesel::table! {
         sealed -> Nullable<Binary>,
         started_at -> Instant,
         completed_at -> Nullable<Instant>,
+        handed_out_at -> Nullable<Instant>,
         entry -> Uuid16,
     }
 }

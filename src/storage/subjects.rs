@@ -223,6 +223,16 @@ pub fn find(connection: &mut Connection, id: SubjectId) -> Result<Option<StoredS
     row.map(stored).transpose()
 }
 
+/// Which of these subjects have a state row.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn existing(connection: &mut Connection, ids: &[SubjectId]) -> Result<std::collections::BTreeSet<SubjectId>> {
+    let ids: Vec<Id16> = ids.iter().copied().map(Id16::from).collect();
+    let found: Vec<Id16> = on!(connection, c => subject::table.filter(subject::id.eq_any(&ids)).select(subject::id).load(c))?;
+    Ok(found.into_iter().map(SubjectId::from).collect())
+}
+
 /// The state rows of all subjects of the profile that `id` belongs to, itself included.
 ///
 /// # Errors

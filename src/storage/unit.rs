@@ -17,7 +17,7 @@ use super::identities::{NewEdge, NewIdentifier};
 use super::records::NewRecord;
 use super::sql_types::{Id16, Micros};
 use super::subjects::{NewSubject, Version};
-use super::Result;
+use super::{Result, consents, identities, subjects};
 
 /// Work for the committer.
 pub struct Unit {
@@ -151,6 +151,23 @@ impl Transaction<'_> {
     /// The connection, for the query functions of this room.
     pub(crate) const fn connection(&mut self) -> &mut Connection {
         self.connection
+    }
+
+    /// Writes what a change met and recorded: people, identifiers, consent lines and events. False: an
+    /// identifier was given to a person by somebody else meanwhile, so the change is stale.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn insert_people(&mut self, rows: &Collect) -> Result<bool> {
+        let connection = self.connection();
+        if !rows.identifiers.is_empty() && !identities::insert_index(connection, &rows.identifiers)? {
+            return Ok(false);
+        }
+        subjects::insert(connection, &rows.subjects.iter().collect::<Vec<_>>())?;
+        identities::insert(connection, &rows.identifiers.iter().collect::<Vec<_>>())?;
+        consents::insert_lines(connection, &rows.lines.iter().collect::<Vec<_>>())?;
+        consents::insert_events(connection, &rows.events.iter().collect::<Vec<_>>())?;
+        Ok(true)
     }
 
     /// The version of a subject that this transaction locked; `None` if there is no such subject.

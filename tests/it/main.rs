@@ -5,3 +5,5 @@
 mod harness;
 
 mod collecting;
+mod log;
+mod wire;

@@ -18,17 +18,18 @@ use crate::domain::signal::Says;
 use crate::domain::subject::{Standing, SubjectStatus};
 use crate::gateway::journal::{Stop, StopKind};
 use crate::gateway::keyholder::{NewPersonKeys, PersonKeys};
-use crate::gateway::person::{Line, Person, basis_of, fresh_subject};
+use crate::gateway::meeting::Handle;
+use crate::gateway::person::{Line, Person, basis_of};
 use crate::gateway::{Error, Gateway, Result, rows};
 use crate::storage::consents::{NewEvent, NewLine, Relation};
 use crate::storage::deliveries::NewDelivery;
-use crate::storage::identities::{LinkProof, NewEdge, NewIdentifier};
+use crate::storage::identities::{LinkProof, NewEdge};
 use crate::storage::subjects::NewSubject;
 use crate::storage::{Collect, Expected, LeafRow, Micros, Unit};
 
 use super::classify::Classified;
 use super::decide::{Circumstances, Decided, Rulings};
-use super::identify::{Handle, Identified};
+use super::identify::Identified;
 use super::seal::{Destination, Sealed};
 use super::view::{Side, View};
 use super::{Arrival, Verdict};
@@ -219,12 +220,9 @@ impl Making<'_> {
         if let Some((person, keys)) = side.known() {
             return Ok(Party { person: Arc::clone(person), keys: Arc::clone(keys), is_new: false });
         }
-        let now = self.arrival.received_at;
-        let id = SubjectId::from_uuid(self.house.source.ordered_id(now).map_err(Error::Protection)?);
-        let new = self.house.keyholder.make(id, now)?;
+        let (person, new) = self.house.meet(device, suppressed, self.arrival.received_at)?;
         let keys = Arc::clone(&new.keys);
         self.new_keys.push(new);
-        let person = Arc::new(Person::unmet(fresh_subject(id, device, suppressed, now)));
         Ok(Party { person, keys, is_new: true })
     }
 
@@ -442,30 +440,13 @@ impl Making<'_> {
     }
 
     fn add_identifier(&mut self, handle: &Handle, party: &Party, entry: EntryId) -> Result<IdentifierId> {
-        let id = IdentifierId::from_uuid(self.house.source.ordered_id(self.arrival.received_at).map_err(Error::Protection)?);
-        let sealed = self.house.seal_identifier(
-            &self.arrival.policy.terms,
-            &party.keys,
-            id,
-            &handle.canonical,
-            &handle.original,
-        )?;
-        let mut index = vec![(self.house.keyholder.secrets().index.version(), handle.value)];
-        index.extend(handle.building);
-        self.rows.identifiers.push(NewIdentifier {
-            id,
-            subject: party.id(),
-            kind: handle.kind.spelling().into_owned(),
-            namespace: handle.namespace.clone(),
-            sealed,
-            proof: match self.arrival.rules.trust {
-                Trust::Public => LinkProof::Claimed,
-                Trust::Server => LinkProof::Asserted,
-            },
-            index,
-            added_at: self.at,
-            entry,
-        });
+        let proof = match self.arrival.rules.trust {
+            Trust::Public => LinkProof::Claimed,
+            Trust::Server => LinkProof::Asserted,
+        };
+        let new = self.house.new_identifier(self.arrival.policy, handle, &party.keys, proof, self.arrival.received_at, entry)?;
+        let id = new.id;
+        self.rows.identifiers.push(new);
         Ok(id)
     }
 

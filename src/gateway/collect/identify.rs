@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 
 use crate::domain::collected::{Collected, CollectedKind, RawIdentifier};
-use crate::domain::identifier::{IdentifierKind, NormaliseContext, Normalised, Subaddress, normalise};
+use crate::domain::identifier::IdentifierKind;
 use crate::domain::personal::{Access, Personal};
 use crate::domain::policy::{Policy, Trust};
 use crate::gateway::Gateway;
+use crate::gateway::meeting::Handle;
 
 use super::Arrival;
 
@@ -42,43 +43,6 @@ pub(super) struct Identified {
     only: (),
 }
 
-/// An identifier in the form in which it is looked up.
-pub(super) struct Handle {
-    pub(super) kind: IdentifierKind,
-    pub(super) namespace: String,
-    /// Value under the current index.
-    pub(super) value: [u8; 16],
-    /// Value under an index that is being built.
-    pub(super) building: Option<(u32, [u8; 16])>,
-    pub(super) canonical: Personal<String>,
-    pub(super) original: Personal<String>,
-}
-
-impl Handle {
-    /// Whether it names a device or browser and not a person as such.
-    pub(super) const fn is_device(&self) -> bool {
-        matches!(
-            self.kind,
-            IdentifierKind::AnonymousId
-                | IdentifierKind::AdvertisingId
-                | IdentifierKind::VendorId
-                | IdentifierKind::CookieId
-                | IdentifierKind::PushToken
-        )
-    }
-
-    /// Who keeps the event when several identifiers name people: the lowest.
-    const fn priority(&self) -> u8 {
-        match self.kind {
-            IdentifierKind::UserId => 1,
-            IdentifierKind::Email => 2,
-            IdentifierKind::Phone => 3,
-            IdentifierKind::AnonymousId => 5,
-            _ => 4,
-        }
-    }
-}
-
 impl Identified {
     pub(super) fn new(house: &Gateway, arrival: &Arrival<'_>, position: usize, mut event: Collected) -> Result<Self, Flaw> {
         let mut raw = std::mem::take(&mut event.identifiers);
@@ -94,7 +58,7 @@ impl Identified {
         let mut flaw = Flaw::IdentifierInvalid;
         let mut handles: Vec<Handle> = Vec::with_capacity(raw.len() + 1);
         for identifier in raw.into_iter().chain(previous) {
-            match handle(house, arrival, identifier) {
+            match house.handle(arrival.policy, arrival.rules.default_region.as_deref(), identifier) {
                 Ok(handle) if handles.iter().all(|known| known.value != handle.value) => handles.push(handle),
                 Ok(_) => {}
                 Err(found) => flaw = found,
@@ -147,26 +111,4 @@ fn named_by_fields(policy: &Policy, event: &Collected) -> Vec<RawIdentifier> {
             })
         })
         .collect()
-}
-
-fn handle(house: &Gateway, arrival: &Arrival<'_>, raw: RawIdentifier) -> Result<Handle, Flaw> {
-    let policy = &arrival.policy.policy;
-    let context = NormaliseContext {
-        namespace: &raw.namespace,
-        default_region: arrival.rules.default_region.as_deref(),
-        subaddress: if policy.controller.strip_email_subaddress { Subaddress::Strip } else { Subaddress::Keep },
-        blocked: &arrival.policy.blocked,
-    };
-    let canonical = match normalise(&raw.kind, raw.text.reveal(&TO_INDEX), &context) {
-        Normalised::Canonical(canonical) => canonical,
-        Normalised::Invalid(_) => return Err(Flaw::IdentifierInvalid),
-        Normalised::Blocked => return Err(Flaw::IdentifierBlocked),
-    };
-    let secrets = house.keyholder.secrets();
-    let value = secrets.index.value(&raw.kind, &raw.namespace, canonical.reveal(&TO_INDEX));
-    let building = secrets
-        .building
-        .as_ref()
-        .map(|index| (index.version(), index.value(&raw.kind, &raw.namespace, canonical.reveal(&TO_INDEX))));
-    Ok(Handle { kind: raw.kind, namespace: raw.namespace, value, building, canonical, original: raw.text })
 }

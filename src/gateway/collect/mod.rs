@@ -75,6 +75,16 @@ pub(super) struct Arrival<'a> {
     policy: &'a PolicyInForce,
     rules: &'a CollectorRules,
     received_at: Timestamp,
+    untimed: Untimed,
+}
+
+/// When an event happened that does not say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Untimed {
+    /// Now: a client that is alive sent it.
+    IsNow,
+    /// Nobody knows, so it may be older than any erasure: a row of a file.
+    IsOld,
 }
 
 impl Gateway {
@@ -84,9 +94,21 @@ impl Gateway {
     /// [`Error::NotFound`] when the policy in force has no such collector; store errors when not a
     /// single event could be stored.
     pub async fn collect(&self, collector: &CollectorId, events: Vec<Collected>, received_at: Timestamp) -> Result<Collection> {
+        self.has_room()?;
+        self.take_in(collector, events, received_at, Untimed::IsNow).await
+    }
+
+    /// As [`Gateway::collect`], where an event without a sure time counts as older than any erasure.
+    pub(super) async fn take_in(
+        &self,
+        collector: &CollectorId,
+        events: Vec<Collected>,
+        received_at: Timestamp,
+        untimed: Untimed,
+    ) -> Result<Collection> {
         let policy = self.policy();
         let rules = policy.policy.collectors.get(collector).ok_or(Error::NotFound)?;
-        let arrival = Arrival { policy: &policy, rules, received_at };
+        let arrival = Arrival { policy: &policy, rules, received_at, untimed };
 
         let mut verdicts: Vec<Verdict> = vec![Verdict::Later; events.len()];
         let message_ids = events.iter().map(|event| event.message_id.as_ref().map(echo)).collect();
@@ -134,7 +156,7 @@ impl Gateway {
         let mut taken = Taken::default();
         for attempt in 0..TRIES {
             let view = self.view(arrival, &events, attempt > 0).await?;
-            events = taken.drop_late(events, &view);
+            events = taken.drop_late(events, &view, arrival.untimed);
             if events.is_empty() {
                 return Ok(taken);
             }
@@ -198,9 +220,12 @@ struct Taken {
 
 impl Taken {
     /// Events older than the erasure of the person they name do not bring that person back.
-    fn drop_late(&mut self, events: Vec<Identified>, view: &view::View) -> Vec<Identified> {
+    fn drop_late(&mut self, events: Vec<Identified>, view: &view::View, untimed: Untimed) -> Vec<Identified> {
         let Some(erased_at) = view.erased_at else { return events };
-        let (late, rest): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| event.occurred_at() <= erased_at);
+        let is_late = |event: &Identified| {
+            event.occurred_at() <= erased_at || (untimed == Untimed::IsOld && !event.event.has_time)
+        };
+        let (late, rest): (Vec<_>, Vec<_>) = events.into_iter().partition(is_late);
         self.verdicts.extend(late.iter().map(|event| (event.position, Verdict::Refused(vec![Reason::Erased]))));
         rest
     }

@@ -5,17 +5,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::domain::id::SubjectId;
-use crate::domain::personal::Access;
 use crate::gateway::keyholder::PersonKeys;
+use crate::gateway::meeting::Handle;
 use crate::gateway::person::Person;
 use crate::gateway::{Error, Gateway, Result};
-use crate::storage::{erasures, identities};
 
 use super::Arrival;
-use super::identify::{Handle, Identified};
+use super::identify::Identified;
 
-const TO_COMPARE: Access = Access::because("a stored identifier is compared with the one looked up, so that a planted index row finds nobody");
-const TO_RECOGNISE_ERASED: Access = Access::because("an identifier is held against the keyed marks of erased people");
 
 /// What is known about the people of a unit.
 pub(super) struct View {
@@ -114,79 +111,11 @@ impl Gateway {
             self.identifiers.remove(&handle.value);
             return Ok(Side::Unmet);
         };
-        let mut keys = self.keyholder.people(vec![(subject, person.subject.key_version)]).await?;
-        let keys = keys.pop().ok_or(Error::MissingKey)?;
-        Ok(Side::Known(person, keys))
-    }
-
-    /// Whose identifier this is.
-    pub(super) async fn subject_of(&self, handle: &Handle, fresh: bool) -> Result<Option<SubjectId>> {
-        if !fresh && let Some(subject) = self.identifiers.get(&handle.value) {
-            return Ok(Some(subject));
+        match self.keyholder.people(vec![(subject, person.subject.key_version)]).await {
+            Ok(mut keys) => Ok(Side::Known(person, keys.pop().ok_or(Error::MissingKey)?)),
+            // An erasure has destroyed the keys and is deleting the rows: the marks know the person.
+            Err(Error::NotFound) => Ok(Side::Unmet),
+            Err(other) => Err(other),
         }
-        let found = self
-            .find_identifier(handle.kind.spelling().into_owned(), handle.namespace.clone(), handle.value, || {
-                handle.canonical.reveal(&TO_COMPARE).clone()
-            })
-            .await?;
-        match found {
-            Some(subject) => self.identifiers.insert(handle.value, subject),
-            None => {
-                self.identifiers.remove(&handle.value);
-            }
-        }
-        Ok(found)
-    }
-
-    /// Finds the subject behind a blind index value, and makes sure that the stored identifier is the
-    /// one that is looked up: an index row planted by somebody who writes the database finds nobody.
-    ///
-    /// # Errors
-    /// When a store cannot be read, or the identifier behind the row is another one.
-    pub(crate) async fn find_identifier(
-        &self,
-        kind: String,
-        namespace: String,
-        value: [u8; 16],
-        canonical: impl FnOnce() -> String,
-    ) -> Result<Option<SubjectId>> {
-        let version = self.keyholder.secrets().index.version();
-        let (row_kind, row_namespace) = (kind, namespace);
-        let found = self
-            .database
-            .read(move |c| identities::find(c, &row_kind, &row_namespace, version, &value))
-            .await
-            .map_err(Error::store)?;
-        let Some(stored) = found else { return Ok(None) };
-        let canonical = zeroize::Zeroizing::new(canonical());
-        let subject = stored.subject;
-        self.same_identifier(stored, &canonical).await?;
-        Ok(Some(subject))
-    }
-
-    /// Looks unknown identifiers up among the keyed marks.
-    async fn marks_of(&self, unknown: &[&Handle]) -> Result<(Option<Timestamp>, bool)> {
-        let secrets = self.keyholder.secrets();
-        let version = secrets.suppressions.newest().ok_or(Error::MissingKey)?;
-        let mut late = Vec::with_capacity(unknown.len());
-        let mut entries = Vec::with_capacity(unknown.len());
-        for handle in unknown {
-            let canonical = handle.canonical.reveal(&TO_RECOGNISE_ERASED);
-            late.push(
-                secrets.suppressions.late_event(version, &handle.kind, &handle.namespace, canonical).map_err(Error::Protection)?,
-            );
-            entries.push(
-                secrets
-                    .suppressions
-                    .entry(version, version, &handle.kind, &handle.namespace, canonical)
-                    .map_err(Error::Protection)?,
-            );
-        }
-        let (erased, suppressed) = self
-            .database
-            .read(move |c| Ok((erasures::erased_at(c, &late)?, erasures::is_suppressed(c, &entries, "direct_marketing")?)))
-            .await
-            .map_err(Error::store)?;
-        Ok((erased.map(|at| at.timestamp()), suppressed))
     }
 }

@@ -1,4 +1,4 @@
-//! What every protocol shares on the way from JSON to [`Collected`]: which values are kept, what an
+//! What every protocol shares on the way from JSON to [`Collected`](crate::domain::collected::Collected): which values are kept, what an
 //! identifier may look like, and the hash by which a repeated event is known.
 
 use std::collections::BTreeMap;

@@ -6,6 +6,8 @@
 
 pub mod schema;
 
+mod jobs;
+mod rewrap;
 mod rows;
 
 use std::sync::Arc;
@@ -20,13 +22,14 @@ use super::sql_types::{Id16, Micros};
 use super::{Connection, Error, Location, Result};
 use crate::domain::id::InstallationId;
 
+pub use jobs::{KeyJob, StoredInstance, advance_job, begin_job, end_job, forget_instances, instances, job, note_instance, open_job, take_job};
+pub use rewrap::{Cursor, Rewrappable, WrappedRow, count_to_rewrap, page_to_rewrap, replace_wrapped, wrapped_under};
 pub use rows::{
     LastSigned, StoredAuditKey, StoredKek, StoredOwnedKey, StoredSecret, StoredSubjectKey, StoredTombstone, audit_keys_by_ids,
-    audit_keys_of, begin_job, compare_and_sign, delete_audit_keys, delete_owned_key, delete_owned_keys_of, delete_subject_keys,
-    erased_whole, fingerprints_alive, insert_audit_keys, insert_kek, insert_owned_keys, insert_secret, insert_subject_keys,
-    insert_tombstones, job, keks, last_signed, note_job, open_job, owned_key, page_to_rewrap, replace_wrapped, secrets,
-    set_kek_state, set_secret_state, subject_key, subject_key_page, subject_keys, tombstoned_subjects, wrapped_under, KeyJob,
-    Rewrappable, WrappedRow,
+    audit_keys_of, compare_and_sign, delete_audit_keys, delete_owned_key, delete_owned_keys_of, delete_subject_keys, destroyed, erased_whole,
+    fingerprints_alive, insert_audit_keys, insert_kek, insert_owned_keys, insert_secret, insert_subject_keys, insert_tombstones,
+    keks, last_signed, owned_key, secrets, set_kek_state, set_secret_state, subject_key, subject_key_page, subject_keys,
+    tombstoned_subjects,
 };
 
 const SQLITE: diesel_migrations::EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/keys/sqlite");
@@ -115,6 +118,23 @@ impl KeyStore {
             mpsc::error::SendTimeoutError::Closed(_) => Error::Stopped,
         })?;
         answered.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// As [`KeyStore::write`], and gives what the closure gave in the run that stands.
+    ///
+    /// # Errors
+    /// As [`KeyStore::write`].
+    pub async fn write_for<T: Send + 'static>(&self, mut write: impl FnMut(&mut Connection) -> Result<T> + Send + 'static) -> Result<T> {
+        let given = Arc::new(std::sync::Mutex::new(None));
+        let slot = Arc::clone(&given);
+        self.write(move |connection| {
+            let value = write(connection)?;
+            *slot.lock().map_err(|_| Error::Stopped)? = Some(value);
+            Ok(())
+        })
+        .await?;
+        let mut given = given.lock().map_err(|_| Error::Stopped)?;
+        given.take().ok_or(Error::Stopped)
     }
 
     /// Makes destroyed keys leave the write-ahead log of SQLite too. On PostgreSQL, dead rows and the

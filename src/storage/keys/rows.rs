@@ -7,7 +7,7 @@ use crate::storage::backend::{bulk_insert, on};
 use crate::storage::sql_types::{Id16, Instant, Micros, Uuid16};
 use crate::storage::{Connection, Error, Result};
 
-use super::schema::{audit_key, kek, key_job, key_tombstone, last_signed, owned_key, secret, subject_key};
+use super::schema::{audit_key, kek, key_tombstone, last_signed, owned_key, secret, subject_key};
 
 /// A version of the root key, as the store knows it: never the key.
 #[derive(Clone, Debug)]
@@ -122,34 +122,11 @@ pub struct LastSigned {
     pub note: String,
 }
 
-/// A job on keys that can be resumed.
-#[derive(Clone, Debug)]
-pub struct KeyJob {
-    /// Its id.
-    pub id: Id16,
-    /// What is done.
-    pub kind: String,
-    /// From which version.
-    pub from_version: u32,
-    /// To which version.
-    pub to_version: u32,
-    /// Where it stands: the last key done.
-    pub position: Vec<u8>,
-    /// How many rows there were at the start.
-    pub total: i64,
-    /// How many are done.
-    pub done: i64,
-    /// `running`, `ended`.
-    pub state: String,
-    /// When it began.
-    pub created_at: Micros,
-}
-
-fn number(version: u32) -> i32 {
+pub(super) fn number(version: u32) -> i32 {
     i32::try_from(version).unwrap_or(i32::MAX)
 }
 
-fn version(number: i32) -> Result<u32> {
+pub(super) fn version(number: i32) -> Result<u32> {
     u32::try_from(number).map_err(|_| Error::Malformed { table: "key store" })
 }
 
@@ -219,6 +196,19 @@ pub fn insert_audit_keys(connection: &mut Connection, rows: &[StoredAuditKey]) -
 /// When the store cannot be written.
 pub fn insert_owned_keys(connection: &mut Connection, rows: &[StoredOwnedKey]) -> Result<()> {
     insert_owned_key_rows(connection, &rows.iter().collect::<Vec<_>>())
+}
+
+/// Whether this version of a person's data key was destroyed.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn destroyed(connection: &mut Connection, subject: Id16, key_version: u32) -> Result<bool> {
+    let found: Option<i16> = on!(connection, c => key_tombstone::table
+        .find(("dek", subject, number(key_version)))
+        .select(key_tombstone::whole)
+        .first(c)
+        .optional())?;
+    Ok(found.is_some())
 }
 
 /// Whether a subject was erased as a whole.
@@ -517,136 +507,6 @@ pub fn set_kek_state(connection: &mut Connection, key_version: u32, state: &str,
     Ok(())
 }
 
-/// A kind of wrapped row that a new KEK version must take over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rewrappable {
-    /// Data keys.
-    SubjectKeys,
-    /// Audit keys.
-    AuditKeys,
-    /// Keys of cases, packages, documents, tasks.
-    OwnedKeys,
-    /// Secrets of the service.
-    Secrets,
-}
-
-/// A wrapped row, with what its place needs.
-#[derive(Clone)]
-pub struct WrappedRow {
-    /// Purpose of the key.
-    pub purpose: String,
-    /// Owner of the key, if it has one.
-    pub owner: Option<Id16>,
-    /// Id of the row (audit and owned keys).
-    pub id: Id16,
-    /// Version of the key (audit keys: the class).
-    pub version: u32,
-    /// The wrapped key.
-    pub wrapped: Vec<u8>,
-}
-
-/// How many rows are wrapped under a KEK version.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn wrapped_under(connection: &mut Connection, kek_version: u32) -> Result<i64> {
-    let kek_version = number(kek_version);
-    let deks: i64 = on!(connection, c => subject_key::table.filter(subject_key::kek_version.eq(kek_version)).count().get_result(c))?;
-    let audit: i64 = on!(connection, c => audit_key::table.filter(audit_key::kek_version.eq(kek_version)).count().get_result(c))?;
-    let own: i64 = on!(connection, c => owned_key::table.filter(owned_key::kek_version.eq(kek_version)).count().get_result(c))?;
-    let secrets: i64 = on!(connection, c => secret::table
-        .filter(secret::kek_version.eq(kek_version).and(secret::state.ne("destroyed")))
-        .count()
-        .get_result(c))?;
-    Ok(deks + audit + own + secrets)
-}
-
-/// Up to `limit` rows of a kind that are not wrapped under `kek_version` yet.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn page_to_rewrap(connection: &mut Connection, kind: Rewrappable, kek_version: u32, limit: i64) -> Result<Vec<WrappedRow>> {
-    let target = number(kek_version);
-    match kind {
-        Rewrappable::SubjectKeys => {
-            let rows: Vec<(Id16, i32, Vec<u8>)> = on!(connection, c => subject_key::table
-                .filter(subject_key::kek_version.ne(target))
-                .limit(limit)
-                .select((subject_key::subject, subject_key::version, subject_key::wrapped))
-                .load(c))?;
-            rows.into_iter()
-                .map(|(subject, key_version, wrapped)| {
-                    Ok(WrappedRow { purpose: "dek".to_owned(), owner: Some(subject), id: subject, version: version(key_version)?, wrapped })
-                })
-                .collect()
-        }
-        Rewrappable::AuditKeys => {
-            let rows: Vec<(Id16, Id16, i16, Vec<u8>)> = on!(connection, c => audit_key::table
-                .filter(audit_key::kek_version.ne(target))
-                .limit(limit)
-                .select((audit_key::id, audit_key::holder, audit_key::class, audit_key::wrapped))
-                .load(c))?;
-            rows.into_iter()
-                .map(|(id, holder, class, wrapped)| {
-                    Ok(WrappedRow { purpose: "audit".to_owned(), owner: Some(holder), id, version: version(i32::from(class))?, wrapped })
-                })
-                .collect()
-        }
-        Rewrappable::OwnedKeys => {
-            let rows: Vec<(Id16, String, Id16, i32, Vec<u8>)> = on!(connection, c => owned_key::table
-                .filter(owned_key::kek_version.ne(target))
-                .limit(limit)
-                .select((owned_key::id, owned_key::purpose, owned_key::owner, owned_key::version, owned_key::wrapped))
-                .load(c))?;
-            rows.into_iter()
-                .map(|(id, purpose, owner, key_version, wrapped)| {
-                    Ok(WrappedRow { purpose, owner: Some(owner), id, version: version(key_version)?, wrapped })
-                })
-                .collect()
-        }
-        Rewrappable::Secrets => {
-            let rows: Vec<(String, i32, Vec<u8>)> = on!(connection, c => secret::table
-                .filter(secret::kek_version.ne(target).and(secret::state.ne("destroyed")))
-                .limit(limit)
-                .select((secret::purpose, secret::version, secret::wrapped))
-                .load(c))?;
-            rows.into_iter()
-                .map(|(purpose, key_version, wrapped)| {
-                    Ok(WrappedRow { purpose, owner: None, id: Id16([0; 16]), version: version(key_version)?, wrapped })
-                })
-                .collect()
-        }
-    }
-}
-
-/// Replaces the wrapped form of a key, comparing what it replaces: never an insert, so a key that was
-/// destroyed meanwhile does not come back. True if it was replaced.
-///
-/// # Errors
-/// When the store cannot be written.
-pub fn replace_wrapped(connection: &mut Connection, kind: Rewrappable, old: &WrappedRow, wrapped: &[u8], kek_version: u32) -> Result<bool> {
-    let target = number(kek_version);
-    let replaced = match kind {
-        Rewrappable::SubjectKeys => on!(connection, c => diesel::update(subject_key::table
-                .filter(subject_key::subject.eq(old.id).and(subject_key::version.eq(number(old.version))).and(subject_key::wrapped.eq(&old.wrapped))))
-            .set((subject_key::wrapped.eq(wrapped), subject_key::kek_version.eq(target)))
-            .execute(c))?,
-        Rewrappable::AuditKeys => on!(connection, c => diesel::update(audit_key::table
-                .filter(audit_key::id.eq(old.id).and(audit_key::wrapped.eq(&old.wrapped))))
-            .set((audit_key::wrapped.eq(wrapped), audit_key::kek_version.eq(target)))
-            .execute(c))?,
-        Rewrappable::OwnedKeys => on!(connection, c => diesel::update(owned_key::table
-                .filter(owned_key::id.eq(old.id).and(owned_key::wrapped.eq(&old.wrapped))))
-            .set((owned_key::wrapped.eq(wrapped), owned_key::kek_version.eq(target)))
-            .execute(c))?,
-        Rewrappable::Secrets => on!(connection, c => diesel::update(secret::table
-                .filter(secret::purpose.eq(&old.purpose).and(secret::version.eq(number(old.version))).and(secret::wrapped.eq(&old.wrapped))))
-            .set((secret::wrapped.eq(wrapped), secret::kek_version.eq(target)))
-            .execute(c))?,
-    };
-    Ok(replaced == 1)
-}
-
 /// What the log's key signed last.
 ///
 /// # Errors
@@ -680,69 +540,4 @@ pub fn compare_and_sign(connection: &mut Connection, seen: Option<&LastSigned>, 
             .execute(c))?,
     };
     Ok(changed == 1)
-}
-
-type JobRow = (Id16, String, i32, i32, Vec<u8>, i64, i64, String, Micros);
-
-fn stored_job((id, kind, from, to, position, total, done, state, created_at): JobRow) -> Result<KeyJob> {
-    Ok(KeyJob { id, kind, from_version: version(from)?, to_version: version(to)?, position, total, done, state, created_at })
-}
-
-/// Begins a job.
-///
-/// # Errors
-/// When the store cannot be written.
-pub fn begin_job(connection: &mut Connection, row: &KeyJob) -> Result<()> {
-    on!(connection, c => diesel::insert_into(key_job::table)
-        .values((
-            key_job::id.eq(row.id),
-            key_job::kind.eq(&row.kind),
-            key_job::from_version.eq(number(row.from_version)),
-            key_job::to_version.eq(number(row.to_version)),
-            key_job::position.eq(&row.position),
-            key_job::total.eq(row.total),
-            key_job::done.eq(row.done),
-            key_job::state.eq(&row.state),
-            key_job::created_at.eq(row.created_at),
-        ))
-        .execute(c))?;
-    Ok(())
-}
-
-/// Notes how far a job has come.
-///
-/// # Errors
-/// When the store cannot be written.
-pub fn note_job(connection: &mut Connection, id: Id16, position: &[u8], done: i64, state: &str) -> Result<()> {
-    on!(connection, c => diesel::update(key_job::table.find(id))
-        .set((key_job::position.eq(position), key_job::done.eq(done), key_job::state.eq(state)))
-        .execute(c))?;
-    Ok(())
-}
-
-/// The job of a kind that has not ended.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn open_job(connection: &mut Connection, kind: &str) -> Result<Option<KeyJob>> {
-    let row: Option<JobRow> = on!(connection, c => key_job::table
-        .filter(key_job::kind.eq(kind).and(key_job::state.ne("ended")))
-        .order(key_job::created_at)
-        .select((key_job::id, key_job::kind, key_job::from_version, key_job::to_version, key_job::position, key_job::total, key_job::done, key_job::state, key_job::created_at))
-        .first(c)
-        .optional())?;
-    row.map(stored_job).transpose()
-}
-
-/// A job.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn job(connection: &mut Connection, id: Id16) -> Result<Option<KeyJob>> {
-    let row: Option<JobRow> = on!(connection, c => key_job::table
-        .find(id)
-        .select((key_job::id, key_job::kind, key_job::from_version, key_job::to_version, key_job::position, key_job::total, key_job::done, key_job::state, key_job::created_at))
-        .first(c)
-        .optional())?;
-    row.map(stored_job).transpose()
 }

@@ -4,6 +4,8 @@
 //! canary stands in the clear anywhere on disk.
 
 pub mod postgres;
+pub mod store;
+pub mod wire;
 
 use std::net::TcpListener;
 use std::num::NonZeroU32;
@@ -28,12 +30,12 @@ pub enum Backend {
     Postgres,
 }
 
-/// Writes one test for each back end.
+/// Writes one test for each back end. After the type, a test may wish for a gateway other than the
+/// usual one: `async fn name(gateway: TestGateway = Wish { .. }) { .. }`.
 #[macro_export]
 macro_rules! both {
-    ($($(#[$meta:meta])* async fn $name:ident($gateway:ident: TestGateway) $body:block)*) => {$(
+    ($($(#[$meta:meta])* async fn $name:ident($gateway:ident: TestGateway $(= $wish:expr)?) $body:block)*) => {$(
         mod $name {
-            #[allow(unused_imports)]
             use super::*;
 
             async fn behaves($gateway: $crate::harness::TestGateway) {
@@ -44,31 +46,57 @@ macro_rules! both {
             $(#[$meta])*
             #[test]
             fn sqlite() {
-                $crate::harness::run($crate::harness::Backend::Sqlite, behaves);
+                $crate::harness::run($crate::harness::Backend::Sqlite, $crate::both!(@wish $($wish)?), behaves);
             }
 
             $(#[$meta])*
             #[test]
             fn postgres() {
-                $crate::harness::run($crate::harness::Backend::Postgres, behaves);
+                $crate::harness::run($crate::harness::Backend::Postgres, $crate::both!(@wish $($wish)?), behaves);
             }
         }
     )*};
+    (@wish) => { $crate::harness::Wish::default() };
+    (@wish $wish:expr) => { $wish };
+}
+
+/// What a test wants of its gateway.
+pub struct Wish {
+    pub files: Files,
+    pub limits: Limits,
+    pub body_time: Duration,
+    /// Requests a second with one key.
+    pub rate: u32,
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        Self { files: shipped_policy(), limits: Limits::default(), body_time: Duration::from_secs(5), rate: 100_000 }
+    }
 }
 
 /// Runs a test on a back end, with a gateway of its own.
-pub fn run<F, Fut>(backend: Backend, test: F)
+pub fn run<F, Fut>(backend: Backend, wish: Wish, test: F)
 where
     F: FnOnce(TestGateway) -> Fut,
     Fut: Future<Output = ()>,
 {
+    show_lines();
     // actix's server wants its own system around.
     actix_web::rt::System::with_tokio_rt(|| {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads")
     })
     .block_on(async {
-        test(TestGateway::start(backend).await).await;
+        test(TestGateway::start_as(backend, wish).await).await;
     });
+}
+
+/// With `AMANAT_TEST_LOG=warn` the gateway's diagnostics stand beside a test's output.
+fn show_lines() {
+    if let Ok(level) = std::env::var("AMANAT_TEST_LOG") {
+        let filter = tracing_subscriber::EnvFilter::new(format!("amanat={level}"));
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init().ok();
+    }
 }
 
 /// A gateway with its doors open.
@@ -142,14 +170,14 @@ pub fn settings(backend: Backend, folder: &Path) -> Settings {
 }
 
 impl TestGateway {
-    /// Opens a gateway with the shipped policy.
-    pub async fn start(backend: Backend) -> Self {
+    /// Opens a gateway.
+    pub async fn start_as(backend: Backend, wish: Wish) -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let source = Source::default();
         let house = Gateway::open(
             settings(backend, folder.path()),
             KeyringSource::File { path: folder.path().join("root.key"), managed: true },
-            shipped_policy(),
+            wish.files,
             source.clone(),
         )
         .await
@@ -160,10 +188,10 @@ impl TestGateway {
         let app = App::new(
             house.clone(),
             AppSettings {
-                limits: Limits::default(),
-                body_time: Duration::from_secs(5),
-                public_key_rate: NonZeroU32::new(100_000).expect("rate"),
-                server_key_rate: NonZeroU32::new(100_000).expect("rate"),
+                limits: wish.limits,
+                body_time: wish.body_time,
+                public_key_rate: NonZeroU32::new(wish.rate).expect("rate"),
+                server_key_rate: NonZeroU32::new(wish.rate).expect("rate"),
                 metrics_token: None,
                 figures: None,
             },

@@ -90,6 +90,8 @@ CREATE TABLE record (
   policy bytea NOT NULL,
   plain text NOT NULL,
   sealed bytea NOT NULL,
+  -- The one purpose it is kept for after an erasure (Art. 17(3)).
+  retained text,
   entry uuid NOT NULL
 );
 CREATE INDEX record_subject ON record (subject);
@@ -307,6 +309,7 @@ CREATE TABLE package (
   sealed bytea NOT NULL,
   made_at timestamptz NOT NULL,
   expires_at timestamptz NOT NULL,
+  fetched_at timestamptz,
   entry uuid NOT NULL
 );
 CREATE INDEX package_request ON package (request);
@@ -325,6 +328,7 @@ CREATE TABLE erasure (
   sealed bytea,
   started_at timestamptz NOT NULL,
   completed_at timestamptz,
+  handed_out_at timestamptz,
   entry uuid NOT NULL
 );
 

@@ -90,6 +90,8 @@ CREATE TABLE record (
   policy BLOB NOT NULL,
   plain TEXT NOT NULL,
   sealed BLOB NOT NULL,
+  -- The one purpose it is kept for after an erasure (Art. 17(3)).
+  retained TEXT,
   entry BLOB NOT NULL
 ) STRICT;
 CREATE INDEX record_subject ON record (subject);
@@ -307,6 +309,7 @@ CREATE TABLE package (
   sealed BLOB NOT NULL,
   made_at INTEGER NOT NULL,
   expires_at INTEGER NOT NULL,
+  fetched_at INTEGER,
   entry BLOB NOT NULL
 ) STRICT;
 CREATE INDEX package_request ON package (request);
@@ -325,6 +328,7 @@ CREATE TABLE erasure (
   sealed BLOB,
   started_at INTEGER NOT NULL,
   completed_at INTEGER,
+  handed_out_at INTEGER,
   entry BLOB NOT NULL
 ) STRICT;
 

@@ -85,6 +85,9 @@ CREATE TABLE key_job (
   created_at timestamptz NOT NULL
 );
 
+-- One job of a kind at a time, whoever begins it.
+CREATE UNIQUE INDEX key_job_open ON key_job (kind) WHERE state <> 'ended';
+
 CREATE TABLE last_signed (
   log smallint NOT NULL PRIMARY KEY,
   size bigint NOT NULL,

@@ -1,1 +1,0 @@
-//! The statutory clock (GDPR Art. 12(3); Regulation 1182/71).

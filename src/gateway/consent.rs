@@ -1,1 +1,0 @@
-//! A consent is given, refused or withdrawn.

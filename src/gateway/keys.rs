@@ -1,1 +1,0 @@
-//! Keys are rotated and wrapped anew, online and resumable.

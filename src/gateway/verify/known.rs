@@ -1,0 +1,146 @@
+//! What is known to have been signed: stored checkpoints, saved ones, the memory, the key store.
+
+use crate::audit::checkpoint::{self, Checkpoint, CheckpointError, Verified};
+use crate::audit::finding::{Code, Finding};
+use crate::audit::leaf::{Fact, Leaf};
+use crate::audit::note::{KeyKind, Note, VerifierKey};
+use crate::audit::trust::Trust;
+use crate::audit::verify::KnownCheckpoint;
+use crate::domain::event::Event;
+use crate::gateway::checkpoint::Memory;
+use crate::gateway::{Error, Result};
+use crate::storage::audit_log::{self, LogHead};
+use crate::storage::{Connection, keys};
+
+use super::Verification;
+
+/// Stored checkpoints that are tried whatever their number, the newest first.
+const NEWEST: i64 = 1_000;
+/// Of the stored checkpoints before, about as many, spread over the log. The database vouches for
+/// itself with them, so a sample is enough; every checkpoint saved elsewhere is tried.
+const OTHERS: i64 = 1_000;
+
+/// Everything signed that the leaves must fit.
+pub(super) struct Known {
+    pub(super) origin: Option<String>,
+    pub(super) checkpoints: Vec<KnownCheckpoint>,
+    pub(super) verified: Vec<Verified>,
+    /// Whom the log itself says to trust.
+    pub(super) claimed: Option<Trust>,
+}
+
+impl Known {
+    pub(super) fn collect(
+        verification: &Verification,
+        connection: &mut Connection,
+        head: Option<&LogHead>,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Self> {
+        let claimed = claimed_keys(connection, head)?;
+        let (log_keys, witness_keys) = match &verification.trust {
+            Some(trust) => (trust.logs().to_vec(), trust.witness_keys()),
+            None => (claimed.clone(), Vec::new()),
+        };
+        let mut known = Self {
+            origin: expected_origin(verification.trust.as_ref(), head),
+            checkpoints: Vec::new(),
+            verified: Vec::new(),
+            claimed: claimed.into_iter().next().map(Trust::of_log),
+        };
+        let opener = Opener { origin: known.origin.clone(), log_keys, witness_keys };
+
+        let mut refused = 0_u64;
+        let mut first_refused = None;
+        for (size, note) in audit_log::checkpoint_sample(connection, NEWEST, OTHERS).map_err(Error::store)? {
+            if let Err(error) = opener.take(note.as_bytes(), &mut known) {
+                refused += 1;
+                first_refused = Some((size, error));
+            }
+        }
+        if let Some((size, error)) = first_refused {
+            let text = format!("{refused} stored checkpoints are refused, among them that of {size} leaves: {error}.");
+            findings.push(Finding::whole(code(error), text));
+        }
+
+        let mut saved = verification.checkpoints.clone();
+        if let (Some(folder), Some(head)) = (&verification.memory, head)
+            && let Some(note) = Memory::of(folder, &head.origin).read()?
+        {
+            saved.push(("the checkpoint memory".to_owned(), note.into_bytes()));
+        }
+        if let Some(location) = &verification.keys {
+            let mut store = location.connect_to_read().map_err(Error::keys)?;
+            if let Some(signed) = keys::last_signed(&mut store).map_err(Error::keys)? {
+                saved.push(("the key store".to_owned(), signed.note.into_bytes()));
+            }
+        }
+        for (name, note) in saved {
+            if let Err(error) = opener.take(&note, &mut known) {
+                findings.push(Finding::whole(code(error), format!("{name}: {error}.")));
+            }
+        }
+        Ok(known)
+    }
+}
+
+struct Opener {
+    origin: Option<String>,
+    log_keys: Vec<VerifierKey>,
+    witness_keys: Vec<VerifierKey>,
+}
+
+impl Opener {
+    fn take(&self, note: &[u8], known: &mut Known) -> std::result::Result<(), CheckpointError> {
+        if self.log_keys.is_empty() {
+            // Without leaf 0 and without a trust policy nobody says whose signature it must be. What
+            // the note says must fit all the same.
+            let said = Checkpoint::parse(Note::parse(note)?.text)?;
+            known.checkpoints.push(KnownCheckpoint { size: said.size, root: said.root, signed_by: Vec::new() });
+            return Ok(());
+        }
+        let verified = checkpoint::open(note, self.origin.as_deref(), &self.log_keys, &self.witness_keys)?;
+        known.checkpoints.push(KnownCheckpoint::of(&verified));
+        known.verified.push(verified);
+        Ok(())
+    }
+}
+
+/// The keys that the log itself names: in its first leaf, and at rotations.
+fn claimed_keys(connection: &mut Connection, head: Option<&LogHead>) -> Result<Vec<VerifierKey>> {
+    let Some(head) = head else { return Ok(Vec::new()) };
+    let mut leaves: Vec<Vec<u8>> = Vec::new();
+    if let Some((0, leaf, _)) = audit_log::bare_leaf(connection, 0).map_err(Error::store)? {
+        leaves.push(leaf);
+    }
+    // Each rotation raises the epoch, so most logs need no search.
+    if head.epoch > 0 {
+        let event = i16::try_from(Event::LogKeyRotated.number()).unwrap_or(i16::MAX);
+        let rotations = audit_log::leaves_of_events(connection, &[event], 1_000).map_err(Error::store)?;
+        leaves.extend(rotations.into_iter().map(|leaf| leaf.leaf));
+    }
+    let facts = leaves.iter().filter_map(|leaf| Leaf::decode(leaf).ok()).flat_map(|leaf| leaf.facts.as_slice().to_vec());
+    Ok(facts
+        .filter_map(|fact| match fact {
+            Fact::Verifier([kind, public @ ..]) if kind == KeyKind::Ed25519.byte() => {
+                VerifierKey::new(&head.origin, KeyKind::Ed25519, public).ok()
+            }
+            _ => None,
+        })
+        .collect())
+}
+
+/// The log that is expected: the one of the verifier's own trust, where it has one.
+fn expected_origin(trust: Option<&Trust>, head: Option<&LogHead>) -> Option<String> {
+    let stored = head.map(|head| head.origin.clone());
+    let Some(trust) = trust else { return stored };
+    let is_trusted = |origin: &String| trust.logs().iter().any(|key| key.name() == origin);
+    stored.filter(is_trusted).or_else(|| trust.logs().first().map(|key| key.name().to_owned()))
+}
+
+const fn code(error: CheckpointError) -> Code {
+    match error {
+        CheckpointError::Malformed => Code::Malformed,
+        CheckpointError::Origin => Code::OriginMismatch,
+        CheckpointError::Signature => Code::CheckpointSignature,
+    }
+}
