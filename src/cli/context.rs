@@ -47,6 +47,11 @@ impl Failure {
         self.exit
     }
 
+    /// What happened, where, and what to do next.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(super) fn print(&self) {
         eprintln!("error: {}", self.text);
     }

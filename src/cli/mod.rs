@@ -10,6 +10,7 @@ mod audit;
 mod collector;
 mod config;
 mod context;
+mod demo;
 mod healthcheck;
 mod import;
 mod in_force;
@@ -44,6 +45,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// From nothing to a running gateway, and a tour of what it does.
+    Demo(demo::Arguments),
     /// Runs the gateway.
     Serve,
     /// Verifies the audit log and proves what stands in it.
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<u8, Failure> {
     let context = Context::new(arguments.config, arguments.set);
     match arguments.command {
+        Command::Demo(arguments) => demo::run(&context, &arguments).await,
         Command::Serve => serve::run(&context).await,
         Command::Audit { command } => audit::run(command, &context).await,
         Command::Policy(arguments) => policy::run(arguments, &context).await,
