@@ -55,6 +55,14 @@ routes! {
     get "/readyz" Anyone => api::health::readyz;
     get "/metrics" Metrics => api::health::metrics;
     get "/openapi.json" Anyone => api::document::openapi;
+    get "/log/checkpoint" Anyone => api::audit::checkpoint;
+    get "/log/tile/{path:.*}" Anyone => api::audit::tile;
+    get "/v1/audit/entries" Service(Scope::AuditRead) => api::audit::entries;
+    get "/v1/audit/entries/{entry}" Service(Scope::AuditRead) => api::audit::entry;
+    get "/v1/audit/entries/{entry}/proof" Service(Scope::AuditRead) => api::audit::proof;
+    get "/v1/audit/consistency" Service(Scope::AuditRead) => api::audit::consistency;
+    get "/v1/audit/status" Service(Scope::AuditRead) => api::audit::status;
+    get "/v1/audit/events" Service(Scope::AuditRead) => api::audit::events;
     get "/docs/problems" Anyone => api::document::problems;
     get "/v1/policy" Anyone => api::policy::in_force;
     get "/v1/policy/notices/{id}" Anyone => api::policy::notice;

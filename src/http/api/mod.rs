@@ -1,5 +1,6 @@
 //! The gateway's own API, one file a resource.
 
+pub mod audit;
 pub mod consents;
 pub mod decisions;
 pub mod disclosures;
