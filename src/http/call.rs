@@ -171,6 +171,11 @@ where
 {
     let app = app.into_inner();
     let id = request_id();
+    // Pages call what collectors may call and what is open to anyone.
+    let readable = match permission {
+        Permission::Anyone | Permission::CollectorOr(_) => readable_by(&request, &app),
+        _ => Vec::new(),
+    };
     let done = enter(&request, payload, Arc::clone(&app), permission, handler).await;
     let mut response = match done {
         Ok(answer) => {
@@ -186,8 +191,30 @@ where
         }
         Err(problem) => problem_response(&problem, Door::Api),
     };
+    for (name, value) in readable {
+        use actix_web::http::header::{HeaderName, HeaderValue};
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
     mark(&mut response, &id);
     response
+}
+
+/// The headers by which the page that asks may read the answer: its origin, if a collector lists it.
+fn readable_by(request: &HttpRequest, app: &App) -> Vec<(&'static str, String)> {
+    let mut headers = vec![("vary", "Origin".to_owned())];
+    let policy = app.house.policy();
+    if let Some(origin) = origin(request)
+        && policy.policy.collectors.values().any(|rules| rules.origins.iter().any(|listed| listed == origin))
+    {
+        headers.push(("access-control-allow-origin", origin.to_owned()));
+    }
+    headers
+}
+
+fn origin(request: &HttpRequest) -> Option<&str> {
+    request.headers().get("origin").map(|value| value.to_str().unwrap_or("null"))
 }
 
 async fn enter<F, Fut>(request: &HttpRequest, payload: Payload, app: Arc<App>, permission: Permission, handler: F) -> Result<Answer, Problem>
@@ -218,7 +245,12 @@ fn admit(request: &HttpRequest, app: &App, permission: Permission) -> Result<Cal
             let text = write_key(request).or_else(|| bearer(request).map(str::to_owned)).ok_or_else(unauthenticated)?;
             let Some(collector) = app.house.collector_of(&text) else { return scoped(&text, scope) };
             let policy = app.house.policy();
-            let trust = policy.policy.collectors.get(&collector.id).ok_or_else(unauthenticated)?.trust;
+            let rules = policy.policy.collectors.get(&collector.id).ok_or_else(unauthenticated)?;
+            let trust = rules.trust;
+            // A filter and not authentication, as at the collectors' doors.
+            if origin(request).is_some_and(|origin| !rules.origins.iter().any(|listed| listed == origin)) {
+                return Err(Problem::new(Code::OriginNotAllowed));
+            }
             if !app.admits(collector.token, trust) {
                 return Err(Problem::new(Code::RateLimited));
             }

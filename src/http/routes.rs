@@ -76,6 +76,15 @@ routes! {
     post "/v1/disclosures" Service(Scope::Disclosures) => api::disclosures::disclose;
 }
 
+/// Whether pages of collectors call this path of the table.
+#[must_use]
+pub fn is_open_to_pages(path: &str) -> bool {
+    TABLE.iter().any(|route| {
+        let notices = route.path.starts_with("/v1/policy");
+        (notices || matches!(route.permission, Permission::CollectorOr(_))) && fits(route.path, path)
+    })
+}
+
 /// The methods that a path of the table is served with, if it stands there.
 #[must_use]
 pub fn methods_of(path: &str) -> Vec<String> {

@@ -367,6 +367,36 @@ both! {
         assert_eq!(status, 401);
     }
 
+    async fn pages_of_a_collector_may_ask_and_others_may_not(gateway: TestGateway) {
+        let key = gateway.key("shop-web").await;
+        let address = format!("{}/v1/consents", gateway.url);
+        let allowed = |answer: &reqwest::Response| {
+            answer.headers().get("access-control-allow-origin").and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
+        for (origin, status) in [("https://shop.example", 201), ("https://evil.example", 403)] {
+            let preflight = gateway
+                .client
+                .request(Method::OPTIONS, &address)
+                .header("origin", origin)
+                .header("access-control-request-method", "POST")
+                .send()
+                .await
+                .expect("answer");
+            let expected = (status == 201).then(|| origin.to_owned());
+            assert_eq!((preflight.status().as_u16(), allowed(&preflight)), (204, expected.clone()));
+            let answer = gateway
+                .client
+                .post(&address)
+                .basic_auth(&key, Some(""))
+                .header("origin", origin)
+                .body(no(by_email("a@example.org"), "newsletter", "refuse").to_string())
+                .send()
+                .await
+                .expect("answer");
+            assert_eq!((answer.status().as_u16(), allowed(&answer)), (status, expected));
+        }
+    }
+
     async fn anyone_may_read_what_is_in_force(gateway: TestGateway) {
         let read = async |path: &str| {
             let answer = gateway.client.get(format!("{}{path}", gateway.url)).send().await.expect("answer");

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::audit::payload::{Row, Value};
 use crate::crypto::envelope::{RecordPlace, Term};
-use crate::crypto::mac::{Owner, RowId, hash};
+use crate::crypto::mac::{Owner, RowId};
 use crate::crypto::sealed::Sealed;
 use crate::domain::decision::{Decision, Question, decide};
 use crate::domain::event::{Event, Outcome as Ended, Role};
@@ -163,7 +163,7 @@ impl Gateway {
         };
         let mut payload = payload(policy, service, found, decision);
         payload.fields = row.fields.iter().map(|path| path.as_str().to_owned()).collect();
-        payload.rows = vec![Row { kind: "disclosure", id: *row.id.as_bytes(), content_hash: content_hash(&row) }];
+        payload.rows = vec![Row { kind: "disclosure", id: *row.id.as_bytes(), content_hash: rows::disclosure_hash(&row) }];
         if !row.safeguard.is_empty() {
             payload.more.push(("safeguard", Value::from(row.safeguard.as_str())));
         }
@@ -319,21 +319,4 @@ fn safeguard(policy: &Policy, recipient: &RecipientId) -> String {
         .filter(|recipient| recipient.countries().any(|country| !EEA.contains(&country)))
         .map(|recipient| recipient.safeguard.as_ref().map_or("adequacy", |safeguard| safeguard.as_str()).to_owned())
         .unwrap_or_default()
-}
-
-/// SHA-256 of the canonical content of a row of the ledger.
-fn content_hash(row: &Disclosure) -> [u8; 32] {
-    let mut bytes = Vec::new();
-    let fields = row.fields.iter().map(FieldPath::as_str).collect::<Vec<_>>().join("\n");
-    for part in [
-        &row.subject.as_bytes()[..],
-        row.recipient.as_str().as_bytes(),
-        row.purpose.as_str().as_bytes(),
-        fields.as_bytes(),
-        row.safeguard.as_bytes(),
-    ] {
-        bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-        bytes.extend_from_slice(part);
-    }
-    hash(&bytes)
 }
