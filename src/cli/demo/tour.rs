@@ -116,13 +116,15 @@ async fn decide(guide: &Guide, client: &Client) -> Result<(), Failure> {
     heading("4", "A service asks what it may do, and is told why not");
     let [anna, _, _, jean] = &CUSTOMERS;
     for (customer, wanted) in [(anna, "allow"), (jean, "deny")] {
-        let body = json!({ "identifiers": [{ "kind": "email", "value": customer.email }],
-                           "purpose": "newsletter", "recipient": "letterbox", "fields": ["traits.email", "traits.firstName"] });
+        let body = json!({ "questions": [{
+            "identifiers": [{ "kind": "email", "value": customer.email }],
+            "purpose": "newsletter", "recipient": "letterbox", "fields": ["traits.email", "traits.firstName"],
+        }] });
         let (status, answer) = client.post(Credential::Token(&guide.token), "/v1/decisions", &body).await?;
         expect(status == 200, &format!("a decision is answered 200, not {status}: {answer}"))?;
-        let decision = answer.get("decision").and_then(Value::as_str).unwrap_or("?");
+        let decision = answer.pointer("/decisions/0/decision").and_then(Value::as_str).unwrap_or("?");
         expect(decision == wanted, &format!("the decision is {wanted}, not {answer}"))?;
-        let reasons = answer.get("reasons").map(ToString::to_string).unwrap_or_default();
+        let reasons = answer.pointer("/decisions/0/reasons").map(ToString::to_string).unwrap_or_default();
         done(&format!("newsletter to {}: {decision} {reasons}", customer.name.0));
     }
     Ok(())
