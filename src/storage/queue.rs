@@ -1,22 +1,22 @@
 //! The queue of one recipient: what is due, claiming it, settling it.
 //!
 //! Per person the queue is first in, first out: only the first promise that is not settled may go.
-//! It is swept in the order in which promises come due, a bounded stretch at a time, so that one
-//! person with a hundred thousand promises costs the others nothing. Promises behind one that waits
-//! for its next try are moved to that time when they are met, so they are looked at once a try and
-//! not at every sweep.
+//! It is swept in the order in which promises come due, a bounded stretch at a time. So that one
+//! person with a hundred thousand promises costs the others nothing, what stands in the way of a sweep
+//! is set aside when it is met: behind a promise that waits for its next try, until then; behind a
+//! long queue of one person, for an hour, and whatever ends the first of them calls the next one.
 
 use std::collections::BTreeMap;
 
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
+use diesel::sql_types::{Array, Bool, SmallInt, Text};
 
 use crate::domain::id::{DeliveryId, InstanceId, RecipientId, SubjectId};
 
 use super::backend::on;
 use super::deliveries::{DeliveryRow, DeliveryState, StoredDelivery, stored};
 use super::schema::delivery;
-use super::sql_types::{Id16, Micros};
+use super::sql_types::{Id16, Instant, Micros, Uuid16};
 use super::{Connection, Result};
 
 /// Where a sweep over the due promises of a recipient stands.
@@ -31,14 +31,19 @@ pub struct Position {
 pub struct Stretch {
     /// Promises that may be claimed, each the first of its person.
     pub heads: Vec<StoredDelivery>,
-    /// People whose first promise waits for its next try, and until when.
-    pub held_up: Vec<(SubjectId, Micros)>,
+    /// Promises that wait behind others and would be met by every sweep, and until when they need
+    /// not be looked at.
+    pub held_up: BTreeMap<Micros, Vec<DeliveryId>>,
     /// Where to go on; `None`: the sweep came to the end.
     pub next: Option<Position>,
 }
 
 /// How many rows of a stretch are read for each promise that is wanted, at most.
 const ROWS_PER_HEAD: usize = 8;
+/// How many promises of one person may stand in the way of one stretch.
+const LONG_QUEUE: usize = 64;
+/// How long the rest of a long queue is set aside, unless it is called before.
+const ASIDE: i64 = 60 * 60 * 1_000_000;
 
 /// The next promises to a recipient that may be claimed, at most `limit`, from `from` on. A sweep
 /// begins with what was left on the wire when its lease ended.
@@ -52,7 +57,7 @@ pub fn stretch(connection: &mut Connection, recipient: &RecipientId, now: Micros
     }
     let mut at = from;
     let mut read = 0;
-    let mut behind: Vec<SubjectId> = Vec::new();
+    let mut behind: BTreeMap<SubjectId, Vec<DeliveryId>> = BTreeMap::new();
     loop {
         let wanted = limit.saturating_sub(found.heads.len());
         if wanted == 0 || read >= limit.saturating_mul(ROWS_PER_HEAD) {
@@ -68,16 +73,22 @@ pub fn stretch(connection: &mut Connection, recipient: &RecipientId, now: Micros
             if is_first {
                 found.heads.push(row);
             } else {
-                behind.push(row.subject);
+                behind.entry(row.subject).or_default().push(row.id);
             }
         }
         if is_end {
             break;
         }
     }
-    behind.sort_unstable();
-    behind.dedup();
-    found.held_up = waiting_firsts(connection, recipient, now, &behind)?;
+    for (subject, waits_until) in firsts(connection, recipient, behind.keys().copied().collect())? {
+        let Some(ids) = behind.remove(&subject) else { continue };
+        let until = match waits_until {
+            Some(until) if until > now => until,
+            _ if ids.len() > LONG_QUEUE => Micros(now.0.saturating_add(ASIDE)),
+            _ => continue,
+        };
+        found.held_up.entry(until).or_default().extend(ids);
+    }
     Ok(found)
 }
 
@@ -113,37 +124,92 @@ fn left_on_the_wire(connection: &mut Connection, recipient: &RecipientId, now: M
     rows.into_iter().map(stored).collect()
 }
 
-/// Of these people, those whose first promise waits for its next try, and until when.
-fn waiting_firsts(connection: &mut Connection, recipient: &RecipientId, now: Micros, subjects: &[SubjectId]) -> Result<Vec<(SubjectId, Micros)>> {
-    if subjects.is_empty() {
-        return Ok(Vec::new());
+/// The first open promise of each of these people: until when it waits, or `None` if it is on the wire.
+fn firsts(connection: &mut Connection, recipient: &RecipientId, subjects: Vec<SubjectId>) -> Result<Vec<(SubjectId, Option<Micros>)>> {
+    let mut found: Vec<(Id16, i16, Micros)> = Vec::with_capacity(subjects.len());
+    match connection {
+        Connection::Sqlite(c) => {
+            for subject in subjects {
+                let first: Option<(Id16, i16, Micros)> = delivery::table
+                    .filter(open().and(delivery::subject.eq(Id16::from(subject))).and(delivery::recipient.eq(recipient.as_str())))
+                    .order(delivery::id)
+                    .select((delivery::subject, delivery::state, delivery::next_at))
+                    .first(c)
+                    .optional()?;
+                found.extend(first);
+            }
+        }
+        Connection::Postgres(c) => {
+            #[derive(QueryableByName)]
+            struct First {
+                #[diesel(sql_type = Uuid16)]
+                subject: Id16,
+                #[diesel(sql_type = SmallInt)]
+                state: i16,
+                #[diesel(sql_type = Instant)]
+                next_at: Micros,
+            }
+            let keys: Vec<Id16> = subjects.into_iter().map(Id16::from).collect();
+            let rows: Vec<First> = diesel::sql_query(
+                "SELECT first.subject, first.state, first.next_at FROM unnest($1) AS wanted (subject) CROSS JOIN LATERAL \
+                 (SELECT subject, state, next_at FROM delivery WHERE delivery.subject = wanted.subject AND recipient = $2 \
+                 AND state IN (0, 1) ORDER BY id LIMIT 1) AS first",
+            )
+            .bind::<Array<Uuid16>, _>(keys)
+            .bind::<Text, _>(recipient.as_str())
+            .load(c)?;
+            found.extend(rows.into_iter().map(|row| (row.subject, row.state, row.next_at)));
+        }
     }
-    let keys: Vec<Id16> = subjects.iter().copied().map(Id16::from).collect();
-    let rows: Vec<(Id16, Micros)> = on!(connection, c => delivery::table
-        .filter(open()
-            .and(delivery::subject.eq_any(keys))
-            .and(delivery::recipient.eq(recipient.as_str()))
-            .and(due())
-            .and(delivery::next_at.gt(now))
-            .and(is_first()))
-        .select((delivery::subject, delivery::next_at))
-        .load(c))?;
-    Ok(rows.into_iter().map(|(subject, at)| (subject.into(), at)).collect())
+    let is_due = |state: i16| state == DeliveryState::Due.code();
+    Ok(found.into_iter().map(|(subject, state, at)| (subject.into(), is_due(state).then_some(at))).collect())
 }
 
-/// Moves the promises that wait behind somebody's first one to its next try.
+/// Sets promises aside that wait behind others. One that has become the first of its person
+/// meanwhile stays.
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn hold_up(connection: &mut Connection, recipient: &RecipientId, held_up: &[(SubjectId, Micros)]) -> Result<()> {
-    for (subject, until) in held_up {
-        on!(connection, c => diesel::update(delivery::table.filter(open()
-                .and(delivery::subject.eq(Id16::from(*subject)))
-                .and(delivery::recipient.eq(recipient.as_str()))
-                .and(due())
-                .and(delivery::next_at.lt(until))))
+pub fn hold_up(connection: &mut Connection, held_up: &BTreeMap<Micros, Vec<DeliveryId>>) -> Result<()> {
+    for (until, ids) in held_up {
+        let ids: Vec<Id16> = ids.iter().copied().map(Id16::from).collect();
+        on!(connection, c => diesel::update(delivery::table.filter(delivery::id.eq_any(ids).and(due()).and(diesel::dsl::not(is_first()))))
             .set(delivery::next_at.eq(until))
             .execute(c))?;
+    }
+    Ok(())
+}
+
+/// Calls the promises that are now the first of these people, should they have been set aside.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn call_next(connection: &mut Connection, recipient: &RecipientId, subjects: &[SubjectId], now: Micros) -> Result<()> {
+    match connection {
+        Connection::Sqlite(c) => {
+            for subject in subjects {
+                diesel::sql_query(
+                    "UPDATE delivery SET next_at = ?1 WHERE state = 0 AND next_at > ?1 AND id = (SELECT first.id FROM delivery AS first \
+                     WHERE first.subject = ?2 AND first.recipient = ?3 AND first.state IN (0, 1) ORDER BY first.id LIMIT 1)",
+                )
+                .bind::<Instant, _>(now)
+                .bind::<Uuid16, _>(Id16::from(*subject))
+                .bind::<Text, _>(recipient.as_str())
+                .execute(c)?;
+            }
+        }
+        Connection::Postgres(c) => {
+            let keys: Vec<Id16> = subjects.iter().copied().map(Id16::from).collect();
+            diesel::sql_query(
+                "UPDATE delivery SET next_at = $1 FROM unnest($2) AS wanted (subject) WHERE state = 0 AND next_at > $1 \
+                 AND id = (SELECT first.id FROM delivery AS first WHERE first.subject = wanted.subject \
+                 AND first.recipient = $3 AND first.state IN (0, 1) ORDER BY first.id LIMIT 1)",
+            )
+            .bind::<Instant, _>(now)
+            .bind::<Array<Uuid16>, _>(keys)
+            .bind::<Text, _>(recipient.as_str())
+            .execute(c)?;
+        }
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use crate::crypto::sealed::Sealed;
 use crate::delivery::boot_clock::{BootInstant, Deadline};
 use crate::domain::decision::{Decision, Question, decide};
 use crate::domain::event::{Event, Outcome, Role};
-use crate::domain::id::{DisclosureId, EntryId, FieldPath};
+use crate::domain::id::{DisclosureId, EntryId, FieldPath, RecipientId, SubjectId};
 use crate::domain::policy::{EEA, Policy};
 use crate::domain::reason::Reason;
 use crate::domain::recipient::Recipient;
@@ -89,6 +89,7 @@ impl Content {
 /// The circumstances of one claim.
 #[derive(Clone)]
 pub(super) struct Circumstances {
+    pub(super) recipient: RecipientId,
     pub(super) lease: Lease,
     pub(super) state: RecipientState,
     /// When the claim began: the try is over a time limit after that.
@@ -157,6 +158,7 @@ struct Making<'a> {
     circumstances: &'a Circumstances,
     policy: Arc<PolicyInForce>,
     at: Micros,
+    recipient: RecipientId,
     rests_on: Vec<Expected>,
     leaves: Vec<LeafRow>,
     claimed: Vec<Claimed>,
@@ -174,6 +176,7 @@ impl<'a> Making<'a> {
             circumstances,
             policy: house.policy(),
             at: circumstances.now.into(),
+            recipient: circumstances.recipient.clone(),
             rests_on: Vec::new(),
             leaves: Vec::new(),
             claimed: Vec::new(),
@@ -362,6 +365,8 @@ impl<'a> Making<'a> {
         let (lease, holder, at) = (self.circumstances.lease.clone(), self.house.instance, self.at);
         let seen: Vec<StoredDelivery> = self.claimed.iter().map(|claimed| claimed.promise.clone()).collect();
         let (ended, disclosed, pseudonyms) = (self.ended, self.disclosed, self.pseudonyms);
+        let ended_people: Vec<SubjectId> = ended.iter().map(|(promise, ..)| promise.subject).collect();
+        let recipient = self.recipient;
         let unit = Unit::change(self.rests_on, self.leaves, move |transaction, _| {
             let connection = transaction.connection();
             if !leases::is_held(connection, &lease)? || !queue::claim(connection, &seen, holder, lease_until)? {
@@ -372,6 +377,7 @@ impl<'a> Making<'a> {
                     return Ok(Step::Stale);
                 }
             }
+            queue::call_next(connection, &recipient, &ended_people, at)?;
             disclosures::insert_rows(connection, &disclosed.iter().collect::<Vec<_>>())?;
             deliveries::remember_pseudonyms(connection, &pseudonyms)?;
             Ok(Step::Commit)

@@ -9,7 +9,7 @@ use crate::audit::payload::{Payload, Value};
 use crate::delivery::schedule::{Next, Schedule};
 use crate::delivery::{Cause, Outcome as Answer, ParcelKind};
 use crate::domain::event::{Event, Outcome, Role};
-use crate::domain::id::{EntryId, RecipientId};
+use crate::domain::id::{EntryId, RecipientId, SubjectId};
 use crate::gateway::{Error, Gateway, Result};
 use crate::storage::deliveries::{self, RecipientState};
 use crate::storage::queue::{self, Settled, Settlement};
@@ -83,6 +83,9 @@ async fn write(house: &Gateway, lane: &Lane, tried: &[&Tried]) -> Result<bool> {
     rests_on.sort_unstable_by_key(|expected| expected.subject);
     rests_on.dedup();
     let people = rests_on.clone();
+    let is_final = |settlement: &Settlement| matches!(settlement, Settlement::Delivered { .. } | Settlement::Dead { .. });
+    let finished: Vec<SubjectId> =
+        tried.iter().zip(&settled).filter(|(_, settled)| is_final(&settled.settlement)).map(|(tried, _)| tried.claimed.promise.subject).collect();
     let (holder, recipient) = (house.instance, lane.recipient.clone());
     let unit = Unit::change(rests_on, leaves, move |transaction, _| {
         if people.iter().any(|person| transaction.version(person.subject).is_none()) {
@@ -90,6 +93,7 @@ async fn write(house: &Gateway, lane: &Lane, tried: &[&Tried]) -> Result<bool> {
         }
         let connection = transaction.connection();
         queue::settle(connection, holder, &settled)?;
+        queue::call_next(connection, &recipient, &finished, now.into())?;
         if let Some(refusal) = &refusal {
             deliveries::set_recipient_state(connection, &recipient, refusal.state, &refusal.reason, refusal.at, refusal.entry)?;
         }

@@ -1,6 +1,7 @@
 //! The worker of one recipient: it turns while there is something to send, and rests until a commit
 //! wakes it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,12 @@ use tokio::sync::watch;
 
 use crate::delivery::boot_clock::BootInstant;
 use crate::delivery::breaker::Permit;
+use crate::domain::id::DeliveryId;
 use crate::gateway::{Error, Gateway, Result};
 use crate::storage::deliveries::{self, RecipientState};
 use crate::storage::leases::{self, Lease};
 use crate::storage::queue::{self, Position, Stretch};
-use crate::storage::{self, Head, Step, Unit};
+use crate::storage::{Head, Micros, Step, Unit};
 
 use super::carriers::Lane;
 use super::claim::{Circumstances, Claimed, claim};
@@ -169,21 +171,21 @@ impl Worker {
         if heads.is_empty() {
             return Ok(Found::Nothing(rest));
         }
-        let claimed = claim(&self.house, heads, Circumstances { lease, state, began, now }).await?;
+        let recipient = self.lane.recipient.clone();
+        let claimed = claim(&self.house, heads, Circumstances { recipient, lease, state, began, now }).await?;
         if claimed.is_empty() {
             return Ok(Found::Nothing(rest));
         }
         Ok(Found::Claimed(claimed, permit))
     }
 
-    /// Moves promises that wait behind one that waits for its next try to that time.
-    async fn hold_up(&self, held_up: Vec<(crate::domain::id::SubjectId, storage::Micros)>) -> Result<()> {
-        let recipient = self.lane.recipient.clone();
+    /// Sets promises aside that wait behind others, so that not every sweep meets them.
+    async fn hold_up(&self, held_up: BTreeMap<Micros, Vec<DeliveryId>>) -> Result<()> {
         self.house
             .commit_change(move || {
-                let (recipient, held_up) = (recipient.clone(), held_up.clone());
+                let held_up = held_up.clone();
                 Unit::change(Vec::new(), Vec::new(), move |transaction, _| {
-                    queue::hold_up(transaction.connection(), &recipient, &held_up)?;
+                    queue::hold_up(transaction.connection(), &held_up)?;
                     Ok(Step::Commit)
                 })
             })
