@@ -5,8 +5,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::config::Loaded;
+use crate::gateway::dispatch::Dispatch;
+use crate::gateway::housekeeping::{Chores, Housekeeping};
 use crate::gateway::{self, Gateway};
 use crate::http::app::{App, AppSettings, Phase};
 use crate::http::collect::Limits;
@@ -14,7 +17,7 @@ use crate::http::server;
 use crate::telemetry;
 
 use super::context::read_policy;
-use super::{Context, Failure};
+use super::{Context, Failure, recipients};
 
 /// Opens the house and serves until SIGTERM or SIGINT; SIGHUP reads the policy again.
 pub(super) async fn run(context: &Context) -> Result<u8, Failure> {
@@ -23,19 +26,21 @@ pub(super) async fn run(context: &Context) -> Result<u8, Failure> {
     let listener = TcpListener::bind(loaded.config.server.listen)
         .map_err(|error| Failure::new(format!("server.listen {}: {error}", loaded.config.server.listen)))?;
     let house = context.open(&loaded).await?;
-    let mut serving = Serving::start(house, &loaded, listener, Some(figures)).await?;
+    let serving = Serving::start(house, &loaded, listener, Some(figures)).await?;
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signal)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(no_signal)?;
+    let mut serving = serving;
     loop {
         tokio::select! {
+            refusal = &mut serving.publisher => {
+                // The log is not the one that was signed: nothing may be written on top of it.
+                let failure = ended(refusal);
+                serving.abandon().await;
+                return Err(failure);
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            // The log is not the one that was signed: the exit code says which way.
-            Some(refused) = serving.refused() => {
-                serving.stop().await.unwrap_or_else(|_| tracing::error!("the stop could not be noted in the log"));
-                return Err(refused);
-            }
             _ = hang_up.recv() => {
                 match read_policy(&loaded.config.policy.directory) {
                     Ok(files) => match serving.app.house.reload_policy(files).await {
@@ -74,8 +79,19 @@ pub(super) struct Serving {
     pub(super) address: std::net::SocketAddr,
     handle: actix_web::dev::ServerHandle,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
-    publisher: Option<tokio::task::JoinHandle<gateway::Result<()>>>,
-    stop_publishing: tokio::sync::watch::Sender<bool>,
+    publisher: tokio::task::JoinHandle<gateway::Result<()>>,
+    stop_publisher: watch::Sender<bool>,
+    housekeeping: Housekeeping,
+    dispatch: Dispatch,
+    time_limit: std::time::Duration,
+}
+
+/// Why the publisher ended although nobody told it to.
+fn ended(publisher: Result<gateway::Result<()>, tokio::task::JoinError>) -> Failure {
+    match publisher {
+        Ok(Err(error)) => error.into(),
+        Ok(Ok(())) | Err(_) => Failure::new("the publisher of the log ended"),
+    }
 }
 
 impl Serving {
@@ -88,12 +104,11 @@ impl Serving {
     ) -> Result<Self, Failure> {
         let config = &loaded.config;
         let address = listener.local_addr().map_err(|error| Failure::new(error.to_string()))?;
-        house.note_start(house.start_cause()).await?;
-        let (stop_publishing, stopped) = tokio::sync::watch::channel(false);
-        let publisher = tokio::spawn({
-            let house = house.clone();
-            async move { house.run_publisher(stopped).await }
-        });
+        let carriers = recipients::carriers(config)?;
+        // What a crash interrupted is finished before anybody is served.
+        house.resume_erasures().await?;
+        let cause = house.start_cause();
+        house.note_start(cause).await?;
         let rate = |rate: std::num::NonZeroUsize| {
             NonZeroU32::try_from(u32::try_from(rate.get()).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MAX)
         };
@@ -119,26 +134,20 @@ impl Serving {
             .map_err(|error| Failure::new(format!("the server cannot start: {error}")))?;
         let handle = server.handle();
         let server = tokio::spawn(server);
+        let (stop_publisher, stopped) = watch::channel(false);
+        let publishing = app.house.clone();
+        let publisher = tokio::spawn(async move { publishing.run_publisher(stopped).await });
+        let chores = Chores { copies: config.keys.copies.iter().cloned().collect(), ..Chores::default() };
+        let housekeeping = app.house.keep_house(chores);
+        let dispatch = app.house.dispatch(&carriers);
         app.enter(Phase::Serving);
         tracing::info!(address = %address, "amanat serves");
-        Ok(Self { app, address, handle, server, publisher: Some(publisher), stop_publishing })
-    }
-
-    /// Waits until the log is refused while the gateway serves. Never, if all is well.
-    pub(super) async fn refused(&mut self) -> Option<Failure> {
-        let Some(publisher) = &mut self.publisher else { return std::future::pending().await };
-        let ended = publisher.await;
-        self.publisher = None;
-        match ended {
-            Ok(Err(error)) => Some(error.into()),
-            Ok(Ok(())) => None,
-            Err(_) => Some(Failure::new("the publisher of the log ended with a panic")),
-        }
+        Ok(Self { app, address, handle, server, publisher, stop_publisher, housekeeping, dispatch, time_limit: config.delivery.time_limit })
     }
 
     /// Stops in order: no new work, what was accepted is finished, the log says so.
     pub(super) async fn stop(self) -> Result<(), Failure> {
-        let Self { app, handle, server, publisher, stop_publishing, .. } = self;
+        let Self { app, handle, server, publisher, stop_publisher, housekeeping, dispatch, time_limit, .. } = self;
         app.enter(Phase::Stopping);
         tracing::info!("amanat stops; what was accepted is finished");
         handle.stop(true).await;
@@ -147,12 +156,22 @@ impl Serving {
             Ok(Err(error)) => return Err(Failure::new(format!("the server ended with {error}"))),
             Err(_) => return Err(Failure::new("the server ended with a panic")),
         }
+        dispatch.stop(time_limit).await;
+        housekeeping.stop().await;
         app.house.note_stop().await?;
-        // The last leaf is published too.
-        stop_publishing.send_replace(true);
-        if let Some(publisher) = publisher {
-            publisher.await.map_err(|_| Failure::new("the publisher of the log ended with a panic"))??;
+        // Last, so that the newest checkpoint covers the stop itself.
+        stop_publisher.send_replace(true);
+        match publisher.await {
+            Ok(published) => Ok(published?),
+            Err(_) => Err(Failure::new("the publisher of the log ended with a panic")),
         }
-        Ok(())
+    }
+
+    /// Ends without another word in the log.
+    async fn abandon(self) {
+        self.app.enter(Phase::Stopping);
+        self.handle.stop(false).await;
+        self.dispatch.stop(self.time_limit).await;
+        self.housekeeping.stop().await;
     }
 }
