@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::audit::finding::Report;
 use crate::audit::trust::Trust;
 use crate::domain::id::EntryId;
+use crate::gateway::Error;
 use crate::gateway::prove::{StoredLog, Wanted};
 use crate::gateway::source::Source;
 use crate::gateway::verify::{Verification, verify, verify_proof};
@@ -109,8 +110,8 @@ fn checkpoint(location: &Location, save: Option<&Path>) -> Result<u8, Failure> {
 fn prove(location: &Location, wanted: &Prove) -> Result<u8, Failure> {
     let mut log = StoredLog::open(location)?;
     let text = match wanted {
-        Prove { seq: Some(seq), .. } => log.prove_entry(Wanted::Position(*seq))?.to_string(),
-        Prove { entry: Some(entry), .. } => log.prove_entry(Wanted::Entry(*entry))?.to_string(),
+        Prove { seq: Some(seq), .. } => log.prove_entry(Wanted::Position(*seq)).map_err(no_proof)?.to_string(),
+        Prove { entry: Some(entry), .. } => log.prove_entry(Wanted::Entry(*entry)).map_err(no_proof)?.to_string(),
         Prove { from: Some(from), to: Some(to), .. } => {
             let proof = log.prove_consistency(*from, *to)?;
             serde_json::to_string(&proof).map_err(|error| Failure::new(error.to_string()))? + "\n"
@@ -119,6 +120,14 @@ fn prove(location: &Location, wanted: &Prove) -> Result<u8, Failure> {
     };
     print(&text)?;
     Ok(0)
+}
+
+fn no_proof(error: Error) -> Failure {
+    match error {
+        Error::NotFound => Failure::new("the log has no such entry, or it was pruned"),
+        Error::Pending { .. } => Failure::new("no checkpoint covers this entry yet; a running gateway signs one within a second"),
+        error => error.into(),
+    }
 }
 
 /// A verification with everything read that it needs.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use amanat::audit::checkpoint::Checkpoint;
 use amanat::audit::finding::{Code, Position, Report};
-use amanat::audit::leaf::{Cause, leaf_hash};
+use amanat::audit::leaf::{Cause, Fact, leaf_hash};
 use amanat::audit::note::Note;
 use amanat::audit::tile::read_entries;
 use amanat::audit::tree::{Frontier, verify_consistency};
@@ -422,6 +422,49 @@ both! {
         assert_eq!(ask("/v1/audit/status").await.0, 200);
         assert_eq!(ask("/log/tile/entries/000.p/1").await.0, 200);
     }
+}
+
+/// Makes a log to measure with: `AMANAT_LOG_FOLDER` names where it is put, half of its leaves with a
+/// sealed part.
+#[test]
+#[ignore = "makes a large log, to measure the verifier with"]
+fn a_large_log_to_measure_with() {
+    run(Backend::Sqlite, async |log| {
+        let house = log.open().await;
+        let payload = amanat::audit::payload::Payload::default();
+        for _ in 0..500 {
+            let rows = (0..200)
+                .map(|number| {
+                    if number % 2 == 0 {
+                        return house.leaf(Event::LogHeartbeat, Outcome::Done).expect("leaf").finish().expect("draft");
+                    }
+                    let facts = vec![Fact::PolicyHash([1; 32]), Fact::Digest([2; 32]), Fact::Cause(Cause::Planned)];
+                    house.installation_leaf(Event::GatewayStarted, Outcome::Done, &payload, facts).expect("leaf")
+                })
+                .collect();
+            house.database.write(Unit::change(Vec::new(), rows, |_, _| Ok(Step::Commit))).await.expect("appended");
+        }
+        let started = std::time::Instant::now();
+        house.publish_once().await.expect("published");
+        println!("published in {:?}", started.elapsed());
+        let started = std::time::Instant::now();
+        for seq in (0..100_000).step_by(1_000) {
+            house.prove_entry(Wanted::Position(seq)).await.expect("proof");
+        }
+        println!("100 proofs in {:?}", started.elapsed());
+        house.close();
+        let started = std::time::Instant::now();
+        let house = log.open().await;
+        println!("opened in {:?}", started.elapsed());
+        house.close();
+        if let Some(folder) = option_env!("AMANAT_LOG_FOLDER") {
+            std::fs::copy(log.folder.path().join("amanat.db"), std::path::Path::new(folder).join("amanat.db")).expect("copied");
+            let wal = log.folder.path().join("amanat.db-wal");
+            if wal.exists() {
+                std::fs::copy(wal, std::path::Path::new(folder).join("amanat.db-wal")).expect("copied");
+            }
+        }
+    });
 }
 
 fn leaf(log: &TestLog, seq: u64) -> Vec<u8> {

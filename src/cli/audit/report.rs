@@ -35,7 +35,7 @@ pub(super) fn text(report: &Report) -> String {
         };
         let mark = if finding.severity <= Severity::NotAttested { "note" } else { "FAULT" };
         // Writing to a string cannot fail.
-        write!(text, "{mark:<10} {}{place}: {}\n", finding.code.as_str(), finding.text).unwrap_or_default();
+        writeln!(text, "{mark:<10} {}{place}: {}", finding.code.as_str(), finding.text).unwrap_or_default();
     }
     text
 }
