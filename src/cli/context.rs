@@ -52,6 +52,12 @@ impl Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl From<gateway::Error> for Failure {
     fn from(error: gateway::Error) -> Self {
         match &error {

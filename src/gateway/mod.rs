@@ -276,6 +276,14 @@ pub enum KeyringSource {
     Given(Keyring),
 }
 
+/// Brings both stores to the schema of this version; gives the numbers of migrations run.
+///
+/// # Errors
+/// When a store cannot be reached or a migration fails.
+pub fn migrate(settings: &Settings) -> Result<(usize, usize)> {
+    set_up::migrate(settings)
+}
+
 /// Titles of things by id, as answers show them.
 pub type Titles = BTreeMap<String, String>;
 

@@ -48,7 +48,6 @@ macro_rules! routes {
     };
 }
 
-use Permission::{Anyone, Metrics, Service};
 use Permission::{Anyone, CollectorOr, Metrics, Service, Token};
 
 routes! {

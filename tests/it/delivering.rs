@@ -284,3 +284,52 @@ async fn eventually(holds: impl AsyncFn() -> bool) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// Figures, not a promise: `cargo test --release --test it -- --ignored --nocapture a_queue_of`.
+mod measured {
+    use super::*;
+    use crate::harness::{Backend, Wish, run};
+
+    async fn a_queue(gateway: TestGateway) {
+        let (people, promises) = (5_000_u64, 20_000_u64);
+        let began = Instant::now();
+        collect(&gateway, (0..promises).map(|number| identify(number % people, number)).collect()).await;
+        println!("{promises} events collected in {:?}", began.elapsed());
+        let carriers = Carriers::new(vec![file(&gateway, "letterbox")]).expect("carriers");
+        let began = Instant::now();
+        let dispatch = gateway.house.dispatch(&carriers);
+        until_quiet(&gateway, "letterbox").await;
+        let took = began.elapsed();
+        dispatch.stop(STOP).await;
+        assert_eq!(lines(&gateway, "letterbox").len() as u64, promises);
+        println!("{promises} promises of {people} people delivered to a file in {took:?}: {:.0}/s", promises as f64 / took.as_secs_f64());
+
+        // One person with a long queue must not cost the others anything.
+        let mut events: Vec<Value> = (0..3_000).map(|number| identify(900_000, number)).collect();
+        events.extend((0..1_000).map(|number| identify(900_001 + number, 5_000 + number)));
+        collect(&gateway, events).await;
+        let began = Instant::now();
+        let dispatch = gateway.house.dispatch(&carriers);
+        eventually(async || lines(&gateway, "letterbox").iter().filter(|line| person_of(line) > 900_000).count() == 1_000).await;
+        println!("1000 people behind one with 3000 promises: {:?}", began.elapsed());
+        until_quiet(&gateway, "letterbox").await;
+        println!("the one with 3000 promises: {:?}", began.elapsed());
+        dispatch.stop(STOP).await;
+    }
+
+    #[test]
+    #[ignore = "takes a minute and measures"]
+    fn a_queue_of_twenty_thousand_sqlite() {
+        run(Backend::Sqlite, Wish::default(), async |gateway| {
+            a_queue(gateway).await;
+        });
+    }
+
+    #[test]
+    #[ignore = "takes a minute and measures"]
+    fn a_queue_of_twenty_thousand_postgres() {
+        run(Backend::Postgres, Wish::default(), async |gateway| {
+            a_queue(gateway).await;
+        });
+    }
+}

@@ -6,5 +6,6 @@ mod harness;
 
 mod collecting;
 mod delivering;
+mod consents;
 mod log;
 mod wire;

@@ -27,6 +27,7 @@ use crate::gateway::person::Person;
 use crate::gateway::policy::{PolicyInForce, Terms};
 use crate::gateway::tokens::Service;
 use crate::gateway::{Error, Gateway, Result, rows};
+use crate::storage::deliveries::Pseudonym;
 use crate::storage::disclosures::{self, Disclosure};
 use crate::storage::records::{self, StoredRecord};
 use crate::storage::{Micros, Outcome, Step, Unit, deliveries};
@@ -170,10 +171,10 @@ impl Gateway {
             .part(&self.source, Role::Subject, &keys.evidence, &payload)?
             .finish()?;
         let (id, safeguard) = (row.id.to_string(), row.safeguard.clone());
-        let (named, to) = (pseudonym.clone(), recipient.clone());
+        let known = Pseudonym { recipient: recipient.clone(), value: pseudonym.clone(), subject, version };
         let unit = Unit::change(found.rests_on(), vec![leaf], move |transaction, _| {
             let connection = transaction.connection();
-            deliveries::remember_pseudonym(connection, &to, &named, subject, version)?;
+            deliveries::remember_pseudonyms(connection, std::slice::from_ref(&known))?;
             disclosures::insert(connection, &row)?;
             Ok(Step::Commit)
         })

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -86,11 +87,31 @@ pub struct Lane {
     breaker: Mutex<Breaker>,
     meter: Mutex<Meter>,
     pace: Mutex<Pace>,
+    is_refusing: AtomicBool,
 }
 
 impl Lane {
     fn new(recipient: RecipientId, carrier: Carrier, budget: Budget) -> Self {
-        Self { recipient, carrier, budget, breaker: Mutex::default(), meter: Mutex::default(), pace: Mutex::default() }
+        Self {
+            recipient,
+            carrier,
+            budget,
+            breaker: Mutex::default(),
+            meter: Mutex::default(),
+            pace: Mutex::default(),
+            is_refusing: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the recipient has said no to everything since the last settlement. From the settlement
+    /// on its stored state says so.
+    pub(super) fn is_refusing(&self) -> bool {
+        self.is_refusing.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the recipient says no to everything, or that this was settled.
+    pub(super) fn note_refusing(&self, is_refusing: bool) {
+        self.is_refusing.store(is_refusing, Ordering::Relaxed);
     }
 
     /// Whether the recipient may be called now.

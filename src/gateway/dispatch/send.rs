@@ -43,6 +43,8 @@ pub(super) enum Unsent {
     BreakerOpen,
     /// The recipient's budget is used up.
     Budget,
+    /// The recipient said no to everything meanwhile.
+    Refusing,
     /// This process stops.
     Stopping,
 }
@@ -53,6 +55,7 @@ impl Unsent {
             Self::TimeLimit => "time_limit",
             Self::BreakerOpen => "breaker_open",
             Self::Budget => "budget",
+            Self::Refusing => "refusing",
             Self::Stopping => "stopping",
         }
     }
@@ -84,6 +87,9 @@ async fn send(house: &Gateway, lane: &Lane, claimed: &Claimed, permit: Permit, s
     if *stop.borrow() {
         return Try::Unsent(Unsent::Stopping);
     }
+    if lane.is_refusing() {
+        return Try::Unsent(Unsent::Refusing);
+    }
     if permit == Permit::Send && lane.breaker().is_open() {
         return Try::Unsent(Unsent::BreakerOpen);
     }
@@ -98,6 +104,9 @@ async fn send(house: &Gateway, lane: &Lane, claimed: &Claimed, permit: Permit, s
     let outcome = lane.carrier.hand_over(&parcel, house.source.now(), claimed.deadline).await;
     lane.meter().give_back();
     note(lane, began, 1);
+    if matches!(outcome, Outcome::Paused { .. } | Outcome::RecipientGone) {
+        lane.note_refusing(true);
+    }
     lane.breaker().settle(permit, outcome.health(), BootInstant::now());
     Try::Made(outcome)
 }

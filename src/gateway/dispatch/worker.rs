@@ -87,6 +87,12 @@ impl Worker {
     /// commit.
     async fn turn(&mut self, tried: Vec<Tried>) -> (Vec<Tried>, Rest) {
         let (house, lane, stop) = (self.house.clone(), Arc::clone(&self.lane), self.stop.clone());
+        if lane.is_refusing() {
+            // Nothing more is claimed before the refusal stands in the store.
+            settle(&house, &lane, &tried).await;
+            lane.note_refusing(false);
+            return (Vec::new(), Rest::None);
+        }
         let ((), found) = tokio::join!(settle(&house, &lane, &tried), self.look());
         let found = match found {
             Ok(found) => {
@@ -128,6 +134,10 @@ impl Worker {
             })
             .await
             .map_err(Error::store)?;
+        if state == RecipientState::Paused {
+            self.sweep = None;
+            return Ok(Found::Nothing(Rest::For(ASK_AGAIN)));
+        }
         let Stretch { mut heads, held_up, next } = stretch;
         if !held_up.is_empty() {
             self.hold_up(held_up).await?;
