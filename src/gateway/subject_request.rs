@@ -113,7 +113,7 @@ impl Opener {
         }
     }
 
-    fn actor(self) -> Actor {
+    pub(super) fn actor(self) -> Actor {
         match self {
             Self::Service(token) => Actor { kind: "service", id: Value::from(&token.as_bytes()[..]) },
             Self::Operator => Actor { kind: "operator", id: Value::from("local") },

@@ -101,6 +101,24 @@ impl Database {
             .map_err(|_| Error::Stopped)?
     }
 
+    /// Reads as [`Database::read`] does, everything as of one instant.
+    ///
+    /// # Errors
+    /// As [`Database::read`].
+    pub async fn snapshot<T: Send + 'static>(&self, read: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static) -> Result<T> {
+        self.read(move |connection| {
+            let begin = match connection {
+                Connection::Sqlite(_) => "BEGIN",
+                Connection::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            };
+            connection.execute_script(begin)?;
+            let found = read(connection);
+            connection.execute_script("ROLLBACK")?;
+            found
+        })
+        .await
+    }
+
     /// A connection for reading, for callers that may block.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ mod ledger;
 mod plan;
 mod receipt;
 #[cfg(test)]
-mod tests;
+pub(in crate::gateway) mod tests;
 
 use crate::audit::payload::Value;
 use crate::domain::event::Event;

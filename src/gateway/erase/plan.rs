@@ -170,7 +170,7 @@ impl Gateway {
     }
 
     /// A task of the gateway's own.
-    pub(super) fn own_task(&self, request: SubjectRequestId, target: &Target, verb: &str, now: Timestamp) -> Result<StoredTask> {
+    pub(in crate::gateway) fn own_task(&self, request: SubjectRequestId, target: &Target, verb: &str, now: Timestamp) -> Result<StoredTask> {
         Ok(StoredTask {
             id: TaskId::from_uuid(self.source.ordered_id(now).map_err(Error::Protection)?),
             request,

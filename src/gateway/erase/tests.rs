@@ -24,9 +24,9 @@ use crate::policy::Files;
 use crate::storage::disclosures::Disclosure;
 use crate::storage::{Id16, Location, disclosures, keys, records, subjects};
 
-const EMAIL: &str = "anna.canary@example.org";
-const NAME: &str = "Anna Canary-Lastname";
-const ORDER: &str = "order-canary-77";
+pub(in crate::gateway) const EMAIL: &str = "anna.canary@example.org";
+pub(in crate::gateway) const NAME: &str = "Anna Canary-Lastname";
+pub(in crate::gateway) const ORDER: &str = "order-canary-77";
 
 static POLICIES: include_dir::Dir<'_> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/policies");
 
@@ -66,7 +66,7 @@ fn settings(folder: &Path) -> Settings {
     }
 }
 
-async fn open(folder: &Path, source: &Source) -> Gateway {
+pub(in crate::gateway) async fn open(folder: &Path, source: &Source) -> Gateway {
     let root = KeyringSource::File { path: folder.join("root.key"), managed: true };
     Gateway::open(settings(folder), root, policy(), source.clone()).await.unwrap()
 }
@@ -110,7 +110,7 @@ async fn collect(house: &Gateway, event: Collected) -> Verdict {
     collection.verdicts.into_iter().next().unwrap()
 }
 
-fn asked(kinds: &[RequestKind]) -> Asked {
+pub(in crate::gateway) fn asked(kinds: &[RequestKind]) -> Asked {
     Asked {
         kinds: kinds.to_vec(),
         identifiers: vec![AskedIdentifier {
@@ -129,7 +129,7 @@ async fn subject_of(house: &Gateway) -> Option<SubjectId> {
 }
 
 /// A person with a profile record and, if asked for, an order that tax law keeps; disclosed once.
-async fn meet(house: &Gateway, order: Option<&str>) -> SubjectId {
+pub(in crate::gateway) async fn meet(house: &Gateway, order: Option<&str>) -> SubjectId {
     let now = house.source.now();
     assert_eq!(collect(house, event(now, "m-1", None)).await, Verdict::Accepted);
     if order.is_some() {
@@ -176,7 +176,7 @@ async fn wrapped_keys(house: &Gateway, subject: SubjectId) -> Vec<Vec<u8>> {
 }
 
 /// Files of a folder that hold one of these byte strings.
-fn holding(folder: &Path, wanted: &[Vec<u8>]) -> Vec<PathBuf> {
+pub(in crate::gateway) fn holding(folder: &Path, wanted: &[Vec<u8>]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -192,7 +192,7 @@ fn holding(folder: &Path, wanted: &[Vec<u8>]) -> Vec<PathBuf> {
     found
 }
 
-fn canaries() -> Vec<Vec<u8>> {
+pub(in crate::gateway) fn canaries() -> Vec<Vec<u8>> {
     let mut found: Vec<Vec<u8>> = Vec::new();
     for text in [EMAIL, NAME, ORDER, "message-canary", "user-canary-1"] {
         found.push(text.as_bytes().to_vec());
