@@ -338,7 +338,7 @@ events! {
     825 BackupDrilled              "backup.drilled"            S "ai"   "df"   "7"                6003  3 reserved;
     830 CollectorAdded             "collector.added"           S "ai"   "d"    ""                 3004  1 raised;
     831 CollectorChanged           "collector.changed"         S "ai"   "d"    ""                 3004  3 reserved;
-    832 CollectorDisabled          "collector.disabled"        S "ai"   "d"    ""                 3004  9 reserved;
+    832 CollectorDisabled          "collector.disabled"        S "ai"   "d"    ""                 3004  9 raised;
     833 TokenAdded                 "token.added"               S "ai"   "d"    ""                 3004  1 raised;
     834 TokenRevoked               "token.revoked"             S "ai"   "d"    ""                 3004  9 raised;
     900 OfficerAdded               "officer.added"             S "Ai"   "d"    ""                 3004  1 reserved;
