@@ -6,7 +6,7 @@ use diesel::sql_types::{Array, Bool, Integer, SmallInt, Text};
 use crate::domain::id::{DeliveryId, EntryId, PurposeId, RecipientId, RecordId, SubjectId};
 
 use super::backend::{bulk_insert, insert_from_arrays, on, same};
-use super::schema::{delivery, pseudonym, recipient_state};
+use super::schema::{delivery, pseudonym, recipient_state, record};
 use super::sql_types::{Id16, Instant, Micros, Uuid16};
 use super::{Connection, Error, Result};
 
@@ -142,20 +142,30 @@ pub fn cancel_all(connection: &mut Connection, subjects: &[SubjectId], reason: &
         .execute(c))?)
 }
 
-/// The promises of these subjects that are on the wire and whose lease has not ended.
+/// The promises about these subjects, or of records that came from them as devices, that are on the
+/// wire and whose lease has not ended.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub fn on_the_wire(connection: &mut Connection, subjects: &[SubjectId], now: Micros) -> Result<Vec<StoredDelivery>> {
-    let keys: Vec<Id16> = subjects.iter().copied().map(Id16::from).collect();
+    // Few are on the wire at any time, so all of them are read: somebody's own are many more.
     let rows: Vec<DeliveryRow> = on!(connection, c => delivery::table
-        .filter(delivery::subject.eq_any(keys)
-            .and(on_wire())
-            .and(delivery::lease_until.gt(now)))
-        .order(delivery::id)
+        .filter(on_wire().and(delivery::lease_until.gt(now)))
+        .order(delivery::lease_until)
         .select(DeliveryRow::as_select())
         .load(c))?;
-    rows.into_iter().map(stored).collect()
+    let (mut found, others): (Vec<DeliveryRow>, Vec<DeliveryRow>) =
+        rows.into_iter().partition(|row| subjects.contains(&SubjectId::from(row.subject)));
+    if !others.is_empty() {
+        let records: Vec<Id16> = others.iter().map(|row| row.record).collect();
+        let devices: Vec<Option<Id16>> = subjects.iter().map(|subject| Some(Id16::from(*subject))).collect();
+        let from_devices: Vec<Id16> = on!(connection, c => record::table
+            .filter(record::id.eq_any(records).and(record::device.eq_any(devices)))
+            .select(record::id)
+            .load(c))?;
+        found.extend(others.into_iter().filter(|row| from_devices.contains(&row.record)));
+    }
+    found.into_iter().map(stored).collect()
 }
 
 /// Forgets settled promises older than `before`, at most `limit`; the ledger of disclosures keeps
@@ -364,7 +374,7 @@ fn open() -> diesel::expression::SqlLiteral<Bool> {
 }
 
 fn on_wire() -> diesel::expression::SqlLiteral<Bool> {
-    diesel::dsl::sql("delivery.state IN (0, 1) AND delivery.state = 1")
+    diesel::dsl::sql("delivery.state = 1")
 }
 
 #[derive(Queryable, Selectable)]
