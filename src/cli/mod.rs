@@ -6,6 +6,7 @@
 
 #![expect(clippy::print_stderr, reason = "this is the room that prints")]
 
+mod audit;
 mod collector;
 mod config;
 mod context;
@@ -16,6 +17,7 @@ mod keys;
 mod migrate;
 mod output;
 mod policy;
+mod recipients;
 mod serve;
 mod token;
 
@@ -51,6 +53,11 @@ enum Command {
     Import(import::ImportArguments),
     Config(config::ConfigArguments),
     Migrate(migrate::MigrateArguments),
+    /// Verifies the audit log and proves what stands in it.
+    Audit {
+        #[command(subcommand)]
+        command: audit::AuditCommand,
+    },
     /// Asks a running gateway whether it lives; for health checks of containers.
     #[command(hide = true)]
     Healthcheck {
@@ -73,6 +80,8 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    // Everything this process writes is for its owner alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -100,6 +109,7 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Import(arguments) => import::run(arguments, &context).await,
         Command::Config(arguments) => config::run(&arguments, &context),
         Command::Migrate(arguments) => migrate::run(&arguments, &context),
+        Command::Audit { command } => audit::run(command, &context).await,
         Command::Healthcheck { url } => healthcheck::run(&url).await,
     }
 }

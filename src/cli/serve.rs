@@ -5,17 +5,19 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
-use crate::audit::leaf::Cause;
 use crate::config::Loaded;
-use crate::gateway::Gateway;
+use crate::gateway::dispatch::Dispatch;
+use crate::gateway::housekeeping::{Chores, Housekeeping};
+use crate::gateway::{self, Gateway};
 use crate::http::app::{App, AppSettings, Phase};
 use crate::http::collect::Limits;
 use crate::http::server;
 use crate::telemetry;
 
 use super::context::read_policy;
-use super::{Context, Failure};
+use super::{Context, Failure, recipients};
 
 /// Opens the house and serves until SIGTERM or SIGINT; SIGHUP reads the policy again.
 pub(super) async fn run(context: &Context) -> Result<u8, Failure> {
@@ -28,8 +30,15 @@ pub(super) async fn run(context: &Context) -> Result<u8, Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signal)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(no_signal)?;
+    let mut serving = serving;
     loop {
         tokio::select! {
+            refusal = &mut serving.publisher => {
+                // The log is not the one that was signed: nothing may be written on top of it.
+                let failure = ended(refusal);
+                serving.abandon().await;
+                return Err(failure);
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hang_up.recv() => {
@@ -70,6 +79,19 @@ pub(super) struct Serving {
     pub(super) address: std::net::SocketAddr,
     handle: actix_web::dev::ServerHandle,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
+    publisher: tokio::task::JoinHandle<gateway::Result<()>>,
+    stop_publisher: watch::Sender<bool>,
+    housekeeping: Housekeeping,
+    dispatch: Dispatch,
+    time_limit: std::time::Duration,
+}
+
+/// Why the publisher ended although nobody told it to.
+fn ended(publisher: Result<gateway::Result<()>, tokio::task::JoinError>) -> Failure {
+    match publisher {
+        Ok(Err(error)) => error.into(),
+        Ok(Ok(())) | Err(_) => Failure::new("the publisher of the log ended"),
+    }
 }
 
 impl Serving {
@@ -82,7 +104,11 @@ impl Serving {
     ) -> Result<Self, Failure> {
         let config = &loaded.config;
         let address = listener.local_addr().map_err(|error| Failure::new(error.to_string()))?;
-        house.note_start(Cause::CleanStop).await?;
+        let carriers = recipients::carriers(config)?;
+        // What a crash interrupted is finished before anybody is served.
+        house.resume_erasures().await?;
+        let cause = house.start_cause();
+        house.note_start(cause).await?;
         let rate = |rate: std::num::NonZeroUsize| {
             NonZeroU32::try_from(u32::try_from(rate.get()).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MAX)
         };
@@ -108,14 +134,20 @@ impl Serving {
             .map_err(|error| Failure::new(format!("the server cannot start: {error}")))?;
         let handle = server.handle();
         let server = tokio::spawn(server);
+        let (stop_publisher, stopped) = watch::channel(false);
+        let publishing = app.house.clone();
+        let publisher = tokio::spawn(async move { publishing.run_publisher(stopped).await });
+        let chores = Chores { copies: config.keys.copies.iter().cloned().collect(), ..Chores::default() };
+        let housekeeping = app.house.keep_house(chores);
+        let dispatch = app.house.dispatch(&carriers);
         app.enter(Phase::Serving);
         tracing::info!(address = %address, "amanat serves");
-        Ok(Self { app, address, handle, server })
+        Ok(Self { app, address, handle, server, publisher, stop_publisher, housekeeping, dispatch, time_limit: config.delivery.time_limit })
     }
 
     /// Stops in order: no new work, what was accepted is finished, the log says so.
     pub(super) async fn stop(self) -> Result<(), Failure> {
-        let Self { app, handle, server, .. } = self;
+        let Self { app, handle, server, publisher, stop_publisher, housekeeping, dispatch, time_limit, .. } = self;
         app.enter(Phase::Stopping);
         tracing::info!("amanat stops; what was accepted is finished");
         handle.stop(true).await;
@@ -124,7 +156,22 @@ impl Serving {
             Ok(Err(error)) => return Err(Failure::new(format!("the server ended with {error}"))),
             Err(_) => return Err(Failure::new("the server ended with a panic")),
         }
+        dispatch.stop(time_limit).await;
+        housekeeping.stop().await;
         app.house.note_stop().await?;
-        Ok(())
+        // Last, so that the newest checkpoint covers the stop itself.
+        stop_publisher.send_replace(true);
+        match publisher.await {
+            Ok(published) => Ok(published?),
+            Err(_) => Err(Failure::new("the publisher of the log ended with a panic")),
+        }
+    }
+
+    /// Ends without another word in the log.
+    async fn abandon(self) {
+        self.app.enter(Phase::Stopping);
+        self.handle.stop(false).await;
+        self.dispatch.stop(self.time_limit).await;
+        self.housekeeping.stop().await;
     }
 }

@@ -192,6 +192,16 @@ impl Gateway {
         self.take_policy(policy, files).await
     }
 
+    /// When the policy in force was put in force.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn policy_since(&self) -> Result<Option<jiff::Timestamp>> {
+        let hash = self.policy().policy.hash;
+        let at = self.database.read(move |c| installation::policy_activated_at(c, hash)).await.map_err(Error::store)?;
+        Ok(at.map(|at| at.timestamp()))
+    }
+
     /// Uses a policy that the store says is in force.
     async fn take_policy(&self, policy: Policy, files: Files) -> Result<()> {
         let rows = self.database.read(terms::all).await.map_err(Error::store)?;

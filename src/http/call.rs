@@ -104,6 +104,12 @@ impl Call {
         })
     }
 
+    /// SHA-256 of the body, by which a repeated call is told from another one.
+    #[must_use]
+    pub fn body_hash(&self) -> [u8; 32] {
+        hash_of(&self.body)
+    }
+
     /// A part of the path.
     #[must_use]
     pub fn path(&self, name: &str) -> &str {
@@ -130,6 +136,12 @@ impl Call {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.request.headers().get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The key or token that was given, where the path is open to anyone and a known caller gets more.
+    #[must_use]
+    pub fn credentials(&self) -> Option<String> {
+        write_key(&self.request).or_else(|| bearer(&self.request).map(str::to_owned))
     }
 
     /// The service that calls.
@@ -220,6 +232,12 @@ fn admit(request: &HttpRequest, app: &App, permission: Permission) -> Result<Cal
             if known || (local && app.metrics_token.is_none()) { Ok(Caller::Nobody) } else { Err(Problem::new(Code::NotFound)) }
         }
     }
+}
+
+/// SHA-256 of a body or a part of it.
+#[must_use]
+pub(super) fn hash_of(bytes: &[u8]) -> [u8; 32] {
+    crate::gateway::hash_of(bytes)
 }
 
 /// The token of an `Authorization: Bearer` header.

@@ -592,6 +592,14 @@ pub fn part_counts(connection: &mut Connection) -> Result<[u64; 3]> {
     Ok(counts)
 }
 
+/// How many sealed parts lie under these audit keys.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn count_parts_of(connection: &mut Connection, holders: &[Id16]) -> Result<i64> {
+    Ok(on!(connection, c => audit_sealed::table.filter(audit_sealed::holder.eq_any(holders)).count().get_result(c))?)
+}
+
 /// Deletes sealed parts under these audit keys, at most `limit`, and counts them by class. Only in a
 /// commit whose leaf carries the counts.
 ///

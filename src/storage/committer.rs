@@ -382,6 +382,19 @@ fn insert_collected(transaction: &mut Transaction<'_>, units: &[&mut Unit], verd
             turned_away.insert(*position, Outcome::IdentifierTaken);
         }
     }
+    // A mark that met one of this very batch repeats nothing if that unit is turned away itself:
+    // whoever was told `duplicate` now would be told of an event that no store holds.
+    let withdrawn: BTreeSet<[u8; 32]> = standing
+        .iter()
+        .filter(|(position, _)| turned_away.get(position) == Some(&Outcome::IdentifierTaken))
+        .flat_map(|(_, rows)| rows.marks.iter().copied())
+        .collect();
+    for (position, rows) in &standing {
+        let Some(Outcome::Duplicates(again)) = turned_away.get(position) else { continue };
+        if again.iter().filter_map(|at| rows.marks.get(*at)).any(|mark| withdrawn.contains(mark)) {
+            turned_away.insert(*position, Outcome::Stale);
+        }
+    }
     for (position, outcome) in &turned_away {
         if let Some(verdict) = verdicts.get_mut(*position) {
             *verdict = Some(outcome.clone());
@@ -393,6 +406,10 @@ fn insert_collected(transaction: &mut Transaction<'_>, units: &[&mut Unit], verd
     subjects::insert(connection, &all(&standing, |rows| &rows.subjects))?;
     identities::insert(connection, &all(&standing, |rows| &rows.identifiers))?;
     identities::insert_edges(connection, &all(&standing, |rows| &rows.edges))?;
+    for met in all(&standing, |rows| &rows.subjects) {
+        // Nobody else can know a row of this transaction, so it counts as locked.
+        transaction.versions.insert(met.id, 1);
+    }
     for (subject, profile) in all(&standing, |rows| &rows.raised) {
         subjects::move_to_profile(transaction, *subject, *profile)?;
     }

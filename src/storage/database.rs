@@ -126,6 +126,23 @@ impl Database {
         answered.await.map_err(|_| Error::Stopped)?
     }
 
+    /// Makes deleted rows leave the write-ahead log of SQLite too. PostgreSQL's log and dead rows are
+    /// the operator's to keep short; what lies there is sealed under keys that are gone.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn flush_deleted(&self) -> Result<()> {
+        let location = self.location.clone();
+        tokio::task::spawn_blocking(move || {
+            if location.is_sqlite() {
+                location.connect()?.execute_script("PRAGMA wal_checkpoint(TRUNCATE)")?;
+            }
+            Ok(())
+        })
+        .await
+        .map_err(|_| Error::Stopped)?
+    }
+
     /// Lets no further change in, for good: the log is not the one that was signed.
     pub fn halt(&self) {
         self.halted.store(true, Ordering::Release);

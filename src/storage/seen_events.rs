@@ -56,7 +56,6 @@ pub(super) fn insert_new(connection: &mut Connection, units: &[(&[[u8; 32]], Mic
             .load(c)?;
             let mut fresh: HashSet<Vec<u8>> = rows.into_iter().map(|row| row.mark).collect();
             let mut repeated = Vec::with_capacity(units.len());
-            let mut undo: Vec<&[u8]> = Vec::new();
             for (marks, _) in units {
                 let again: Vec<usize> = marks
                     .iter()
@@ -66,13 +65,15 @@ pub(super) fn insert_new(connection: &mut Connection, units: &[(&[[u8; 32]], Mic
                     .map(|(position, _)| position)
                     .collect();
                 if !again.is_empty() {
-                    undo.extend(
-                        marks.iter().enumerate().filter(|(position, _)| !again.contains(position)).map(|(_, mark)| &mark[..]),
+                    // This unit is turned away, so what it claimed is free for the next one.
+                    fresh.extend(
+                        marks.iter().enumerate().filter(|(position, _)| !again.contains(position)).map(|(_, mark)| mark.to_vec()),
                     );
                 }
                 repeated.push(again);
             }
-            if !undo.is_empty() {
+            if !fresh.is_empty() {
+                let undo: Vec<Vec<u8>> = fresh.into_iter().collect();
                 diesel::sql_query("DELETE FROM seen_event WHERE mark = ANY($1)").bind::<Array<Binary>, _>(undo).execute(c)?;
             }
             Ok(repeated)

@@ -16,7 +16,10 @@ mod assemble;
 mod classify;
 mod decide;
 mod identify;
+mod learn;
+mod people;
 mod seal;
+mod speak;
 mod view;
 
 use std::collections::{BTreeMap, HashSet};
@@ -29,7 +32,7 @@ use crate::domain::id::{CollectorId, RecipientId, SubjectId};
 use crate::domain::personal::{Access, Personal};
 use crate::domain::policy::{CollectorRules, Trust};
 use crate::domain::reason::Reason;
-use crate::storage::{Committed, Outcome};
+use crate::storage::Outcome;
 
 use super::policy::PolicyInForce;
 use super::{Error, Gateway, Result};
@@ -161,27 +164,30 @@ impl Gateway {
                 return Ok(taken);
             }
             let Prepared { verdicts, assembled } = assemble::prepare(self, arrival, &view, &events)?;
-            let Some(Assembled { unit, new_keys, stops, touched }) = assembled else {
+            let Some(Assembled { unit, new_keys, stops, marks, changed }) = assembled else {
                 taken.verdicts.extend(verdicts);
                 return Ok(taken);
             };
             // A key is durable before anything that is sealed under it.
             self.keyholder.store_new(new_keys).await?;
             match self.database.write(unit).await.map_err(Error::store)? {
-                Outcome::Committed(committed) => {
-                    self.note_collected(&committed, &touched);
+                Outcome::Committed(_) => {
+                    // Versions rise only with consents, links and erasures: a plain record leaves
+                    // what is remembered as it is.
+                    self.forget(changed);
                     taken.verdicts.extend(verdicts);
                     if !stops.is_empty() {
-                        self.forget(touched.iter().copied());
                         taken.stopped.extend(stops.iter().map(|stop| stop.subject));
                         // The answer waits until the stop stands outside the database too.
                         self.journal.write(stops).await?;
                     }
                     return Ok(taken);
                 }
-                Outcome::Duplicates(positions) => events = taken.drop_duplicates(events, &positions),
+                Outcome::Duplicates(positions) => {
+                    let repeated: HashSet<_> = positions.iter().filter_map(|position| marks.get(*position)).collect();
+                    events = taken.drop_duplicates(events, &repeated);
+                }
                 Outcome::Stale | Outcome::IdentifierTaken => {
-                    self.forget(touched);
                     if self.policy().policy.hash != arrival.policy.policy.hash {
                         // Decided under a policy that is no longer in force: the client comes again.
                         return Err(Error::Contention);
@@ -194,13 +200,6 @@ impl Gateway {
             }
         }
         Err(Error::Contention)
-    }
-
-    fn note_collected(&self, _committed: &Committed, touched: &[SubjectId]) {
-        // Versions rise only with stops, links and erasures, so a plain record leaves the view valid.
-        if touched.len() > 1 {
-            self.forget(touched.iter().copied());
-        }
     }
 }
 
@@ -230,22 +229,11 @@ impl Taken {
         rest
     }
 
-    fn drop_duplicates(&mut self, events: Vec<Identified>, positions: &[usize]) -> Vec<Identified> {
-        let mut mark = 0;
-        events
-            .into_iter()
-            .filter(|event| {
-                if event.mark.is_none() {
-                    return true;
-                }
-                let repeated = positions.contains(&mark);
-                mark += 1;
-                if repeated {
-                    self.verdicts.push((event.position, Verdict::Duplicate));
-                }
-                !repeated
-            })
-            .collect()
+    fn drop_duplicates(&mut self, events: Vec<Identified>, repeated: &HashSet<&[u8; 32]>) -> Vec<Identified> {
+        let (again, rest): (Vec<_>, Vec<_>) =
+            events.into_iter().partition(|event| event.mark.is_some_and(|mark| repeated.contains(&mark)));
+        self.verdicts.extend(again.iter().map(|event| (event.position, Verdict::Duplicate)));
+        rest
     }
 }
 
