@@ -207,3 +207,78 @@ const fn code(flaw: Flaw) -> &'static str {
         Flaw::TooLarge => "event_too_large",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::identifier::IdentifierKind;
+    use crate::gateway::keys::tests::{House, event};
+    use crate::storage::erasures::{self, LateEventMark};
+
+    fn rows(house: &Gateway, people: std::ops::Range<u64>) -> Vec<ImportRow> {
+        let now = house.source.now();
+        people
+            .map(|person| ImportRow { number: person, event: Ok(event(usize::try_from(person).unwrap(), 0, now)) })
+            .collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_load_goes_on_where_it_stopped() {
+        let place = House::new();
+        let house = place.open().await.unwrap();
+        let shop = CollectorId::new("shop-server");
+        assert!(matches!(house.begin_import(&CollectorId::new("nobody"), &[1; 32], 20).await, Err(Error::NotFound)));
+        let mut import = house.begin_import(&shop, &[1; 32], 20).await.unwrap();
+        let mut first = rows(&house, 1..10);
+        first.push(ImportRow { number: 10, event: Err("event_malformed") });
+        let left_out = house.import(&mut import, first).await.unwrap();
+        assert_eq!(left_out, [LeftOut { number: 10, codes: vec!["event_malformed"] }]);
+        house.close();
+
+        let house = place.open().await.unwrap();
+        let mut again = house.begin_import(&shop, &[1; 32], 20).await.unwrap();
+        let tally = again.tally();
+        assert_eq!((tally.position, tally.accepted, tally.rejected, tally.is_ended), (10, 9, 1, false));
+        // What a kill made uncertain comes twice and is stored once.
+        let mut twice = again.clone();
+        house.import(&mut again, rows(&house, 5..16)).await.unwrap();
+        assert_eq!(house.database.read(crate::storage::subjects::count).await.unwrap(), 15);
+        // A second process at the same file is told so and moves nothing.
+        assert!(matches!(house.import(&mut twice, rows(&house, 11..13)).await, Err(Error::WrongState(_))));
+        house.finish_import(&mut again).await.unwrap();
+        assert!(house.begin_import(&shop, &[1; 32], 20).await.unwrap().tally().is_ended);
+        assert!(matches!(house.import(&mut again, rows(&house, 16..18)).await, Err(Error::WrongState(_))));
+        // Another file is another load.
+        assert_eq!(house.begin_import(&shop, &[2; 32], 1).await.unwrap().tally().position, 0);
+        house.close();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_row_without_a_sure_time_brings_nobody_back() {
+        let place = House::new();
+        let house = place.open().await.unwrap();
+        let shop = CollectorId::new("shop-server");
+        let secrets = house.keyholder.secrets();
+        let value = secrets
+            .suppressions
+            .late_event(secrets.suppressions.newest().unwrap(), &IdentifierKind::UserId, "", "user-1-x")
+            .unwrap();
+        let mark = LateEventMark { value, erased_at: house.source.now().into(), secret_version: 1 };
+        let unit = Unit::change(Vec::new(), Vec::new(), move |transaction, _| {
+            erasures::insert_marks(transaction.connection(), std::slice::from_ref(&mark))?;
+            Ok(Step::Commit)
+        });
+        house.database.write(unit).await.unwrap();
+        place.source.shift(60);
+        let untimed = || Collected { has_time: false, ..event(1, 7, house.source.now()) };
+        let mut import = house.begin_import(&shop, &[3; 32], 1).await.unwrap();
+        let left_out = house.import(&mut import, vec![ImportRow { number: 1, event: Ok(untimed()) }]).await.unwrap();
+        assert_eq!(left_out, [LeftOut { number: 1, codes: vec!["erased"] }]);
+        assert_eq!(house.database.read(crate::storage::subjects::count).await.unwrap(), 0);
+        // The same event from a client that is alive begins a new person.
+        let now = house.source.now();
+        let live = house.collect(&shop, vec![untimed()], now).await.unwrap();
+        assert_eq!(live.verdicts, [Verdict::Accepted]);
+        house.close();
+    }
+}

@@ -11,7 +11,7 @@ mod sweep;
 pub(super) mod versions;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use root_file::RootSource;
 pub use rotate::{Progress, Rotated, Rotation};

@@ -20,13 +20,13 @@ use crate::storage::Location;
 
 use super::{Epochs, Rotation};
 
-struct House {
+pub(in crate::gateway) struct House {
     folder: tempfile::TempDir,
-    source: Source,
+    pub(in crate::gateway) source: Source,
 }
 
 impl House {
-    fn new() -> Self {
+    pub(in crate::gateway) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), source: Source::default() }
     }
 
@@ -38,7 +38,7 @@ impl House {
         self.path("root.key")
     }
 
-    async fn open(&self) -> Result<Gateway, Error> {
+    pub(in crate::gateway) async fn open(&self) -> Result<Gateway, Error> {
         self.open_with(true).await
     }
 
@@ -92,7 +92,7 @@ fn policy() -> Files {
     files
 }
 
-fn event(person: usize, number: usize, now: jiff::Timestamp) -> Collected {
+pub(in crate::gateway) fn event(person: usize, number: usize, now: jiff::Timestamp) -> Collected {
     Collected {
         kind: CollectedKind::Identify,
         index: 0,

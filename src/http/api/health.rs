@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::gateway::housekeeping::Room;
 use crate::http::app::Phase;
 use crate::http::call::{Answer, Call};
 use crate::http::problem::{Code, Problem};
@@ -25,9 +26,9 @@ pub(in crate::http) async fn readyz(call: Call) -> Result<Answer, Problem> {
         Phase::Serving => {}
         Phase::Stopping => reasons.push("stopping".to_owned()),
     }
-    let (free, most) = call.app.house.database.queue();
-    if free.saturating_mul(5) < most {
-        reasons.push("the queue of writes is nearly full".to_owned());
+    match call.app.house.room() {
+        Room::Enough => {}
+        Room::Little(why) | Room::None(why) => reasons.push(why.to_owned()),
     }
     if call.app.house.log_refusal().is_some() {
         reasons.push("the audit log is not the one that was signed".to_owned());
