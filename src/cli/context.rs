@@ -47,8 +47,19 @@ impl Failure {
         self.exit
     }
 
+    /// What happened, where, and what to do next.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(super) fn print(&self) {
         eprintln!("error: {}", self.text);
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

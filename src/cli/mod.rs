@@ -1,14 +1,26 @@
 //! The command line: one file a command, the only composition root, the only room that prints.
 //!
 //! Exit codes: 0 done; 1 could not be done; 2 wrong usage; 3 the configuration or the policy has
-//! mistakes. The verifier has codes of its own (0, 10, 20, 30, 40, 50), and `serve` ends with 30 or
+//! mistakes; 4 `policy diff --exit-code` found differences. The verifier has codes of its own (0, 10, 20, 30, 40, 50), and `serve` ends with 30 or
 //! 40 where the log refuses to go on.
 
 #![expect(clippy::print_stderr, reason = "this is the room that prints")]
 
+mod audit;
+mod collector;
+mod config;
 mod context;
+mod demo;
 mod healthcheck;
+mod import;
+mod in_force;
+mod keys;
+mod migrate;
+mod output;
+mod policy;
+mod recipients;
 mod serve;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,8 +45,22 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// From nothing to a running gateway, and a tour of what it does.
+    Demo(demo::Arguments),
     /// Runs the gateway.
     Serve,
+    /// Verifies the audit log and proves what stands in it.
+    Audit {
+        #[command(subcommand)]
+        command: audit::AuditCommand,
+    },
+    Policy(policy::PolicyArguments),
+    Collector(collector::CollectorArguments),
+    Token(token::TokenArguments),
+    Keys(keys::KeysArguments),
+    Import(import::ImportArguments),
+    Config(config::ConfigArguments),
+    Migrate(migrate::MigrateArguments),
     /// Asks a running gateway whether it lives; for health checks of containers.
     #[command(hide = true)]
     Healthcheck {
@@ -57,6 +83,8 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    // Everything this process writes is for its owner alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -76,7 +104,16 @@ pub fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<u8, Failure> {
     let context = Context::new(arguments.config, arguments.set);
     match arguments.command {
+        Command::Demo(arguments) => demo::run(&context, &arguments).await,
         Command::Serve => serve::run(&context).await,
+        Command::Audit { command } => audit::run(command, &context).await,
+        Command::Policy(arguments) => policy::run(arguments, &context).await,
+        Command::Collector(arguments) => collector::run(arguments, &context).await,
+        Command::Token(arguments) => token::run(arguments, &context).await,
+        Command::Keys(arguments) => keys::run(arguments, &context).await,
+        Command::Import(arguments) => import::run(arguments, &context).await,
+        Command::Config(arguments) => config::run(&arguments, &context),
+        Command::Migrate(arguments) => migrate::run(&arguments, &context),
         Command::Healthcheck { url } => healthcheck::run(&url).await,
     }
 }

@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Loaded;
+use crate::gateway::dispatch::Dispatch;
 use crate::gateway::housekeeping::{Chores, Housekeeping};
 use crate::gateway::{self, Gateway};
 use crate::http::app::{App, AppSettings, Phase};
@@ -16,7 +17,7 @@ use crate::http::server;
 use crate::telemetry;
 
 use super::context::read_policy;
-use super::{Context, Failure};
+use super::{Context, Failure, recipients};
 
 /// Opens the house and serves until SIGTERM or SIGINT; SIGHUP reads the policy again.
 pub(super) async fn run(context: &Context) -> Result<u8, Failure> {
@@ -81,6 +82,8 @@ pub(super) struct Serving {
     publisher: tokio::task::JoinHandle<gateway::Result<()>>,
     stop_publisher: watch::Sender<bool>,
     housekeeping: Housekeeping,
+    dispatch: Dispatch,
+    time_limit: std::time::Duration,
 }
 
 /// Why the publisher ended although nobody told it to.
@@ -101,6 +104,9 @@ impl Serving {
     ) -> Result<Self, Failure> {
         let config = &loaded.config;
         let address = listener.local_addr().map_err(|error| Failure::new(error.to_string()))?;
+        let carriers = recipients::carriers(config)?;
+        // What a crash interrupted is finished before anybody is served.
+        house.resume_erasures().await?;
         let cause = house.start_cause();
         house.note_start(cause).await?;
         let rate = |rate: std::num::NonZeroUsize| {
@@ -133,14 +139,15 @@ impl Serving {
         let publisher = tokio::spawn(async move { publishing.run_publisher(stopped).await });
         let chores = Chores { copies: config.keys.copies.iter().cloned().collect(), ..Chores::default() };
         let housekeeping = app.house.keep_house(chores);
+        let dispatch = app.house.dispatch(&carriers);
         app.enter(Phase::Serving);
         tracing::info!(address = %address, "amanat serves");
-        Ok(Self { app, address, handle, server, publisher, stop_publisher, housekeeping })
+        Ok(Self { app, address, handle, server, publisher, stop_publisher, housekeeping, dispatch, time_limit: config.delivery.time_limit })
     }
 
     /// Stops in order: no new work, what was accepted is finished, the log says so.
     pub(super) async fn stop(self) -> Result<(), Failure> {
-        let Self { app, handle, server, publisher, stop_publisher, housekeeping, .. } = self;
+        let Self { app, handle, server, publisher, stop_publisher, housekeeping, dispatch, time_limit, .. } = self;
         app.enter(Phase::Stopping);
         tracing::info!("amanat stops; what was accepted is finished");
         handle.stop(true).await;
@@ -149,6 +156,7 @@ impl Serving {
             Ok(Err(error)) => return Err(Failure::new(format!("the server ended with {error}"))),
             Err(_) => return Err(Failure::new("the server ended with a panic")),
         }
+        dispatch.stop(time_limit).await;
         housekeeping.stop().await;
         app.house.note_stop().await?;
         // Last, so that the newest checkpoint covers the stop itself.
@@ -163,6 +171,7 @@ impl Serving {
     async fn abandon(self) {
         self.app.enter(Phase::Stopping);
         self.handle.stop(false).await;
+        self.dispatch.stop(self.time_limit).await;
         self.housekeeping.stop().await;
     }
 }

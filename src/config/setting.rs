@@ -214,6 +214,12 @@ impl Network {
     }
 }
 
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
 impl Scalar for Network {
     const KIND: &'static str = "an address or a range of addresses, \"10.0.0.0/8\"";
 

@@ -275,9 +275,9 @@ events! {
     503 DeliveryCancelled          "delivery.cancelled"        E "S"    "d"    ""                 6003  4 raised;
     504 DeliveryAbandoned          "delivery.abandoned"        E "S"    "f"    ""                 6003  4 raised;
     510 RecipientNotified          "recipient.notified"        E "si"   "drfu" ""                 3004  3 raised;
-    511 RecipientPaused            "recipient.paused"          S "ai"   "d"    ""                 3004  9 reserved;
-    512 RecipientResumed           "recipient.resumed"         S "ai"   "d"    ""                 3004  8 reserved;
-    513 RecipientDisabled          "recipient.disabled"        S "ai"   "d"    ""                 3004  9 reserved;
+    511 RecipientPaused            "recipient.paused"          S "ai"   "d"    ""                 3004  9 raised;
+    512 RecipientResumed           "recipient.resumed"         S "ai"   "d"    ""                 3004  8 raised;
+    513 RecipientDisabled          "recipient.disabled"        S "ai"   "d"    ""                 3004  9 raised;
     514 RecipientWaived            "recipient.waived"          E "sAi"  "d"    ""                 3004  3 reserved;
     515 RecipientWaiverProposed    "recipient.waiver_proposed" E "sAi"  "d"    ""                 3004  3 reserved;
     516 TransferSuspended          "transfer.suspended"        S "Ai"   "d"    "2"                3004  9 reserved;
@@ -326,7 +326,7 @@ events! {
     802 KeyJobEnded                "key_job.ended"             S "ai"   "df"   "4"                3004  3 raised;
     803 KekDestroyed               "kek.destroyed"             S "ai"   "d"    ""                 3004  4 reserved;
     804 KeySwept                   "key.swept"                 S ""     "d"    "4"                3004  4 raised;
-    805 DataUnreadable             "data.unreadable"           S "i"    "f"    "4"                6003  2 reserved;
+    805 DataUnreadable             "data.unreadable"           S "i"    "f"    "4"                6003  2 raised;
     806 KekHeld                    "kek.held"                  S "ai"   "d"    "12"               3004  3 reserved;
     810 PolicyActivated            "policy.activated"          S "ai"   "d"    "1"                3004 10 raised;
     811 PolicyRejected             "policy.rejected"           S "ai"   "r"    "2"                3004  3 raised;
@@ -338,7 +338,7 @@ events! {
     825 BackupDrilled              "backup.drilled"            S "ai"   "df"   "7"                6003  3 reserved;
     830 CollectorAdded             "collector.added"           S "ai"   "d"    ""                 3004  1 raised;
     831 CollectorChanged           "collector.changed"         S "ai"   "d"    ""                 3004  3 reserved;
-    832 CollectorDisabled          "collector.disabled"        S "ai"   "d"    ""                 3004  9 reserved;
+    832 CollectorDisabled          "collector.disabled"        S "ai"   "d"    ""                 3004  9 raised;
     833 TokenAdded                 "token.added"               S "ai"   "d"    ""                 3004  1 raised;
     834 TokenRevoked               "token.revoked"             S "ai"   "d"    ""                 3004  9 raised;
     900 OfficerAdded               "officer.added"             S "Ai"   "d"    ""                 3004  1 reserved;

@@ -266,7 +266,7 @@ impl Gateway {
         match outcome {
             Err(error @ Error::LogRefused { .. }) => Err(error),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "{what}");
+                tracing::warn!(error = crate::telemetry::cause(&error), "{what}");
                 Ok(())
             }
             Ok(()) => Ok(()),

@@ -276,5 +276,19 @@ pub enum KeyringSource {
     Given(Keyring),
 }
 
+/// Brings both stores to the schema of this version; gives the numbers of migrations run.
+///
+/// # Errors
+/// When a store cannot be reached or a migration fails.
+pub fn migrate(settings: &Settings) -> Result<(usize, usize)> {
+    set_up::migrate(settings)
+}
+
 /// Titles of things by id, as answers show them.
 pub type Titles = BTreeMap<String, String>;
+
+/// SHA-256 of a request's body, for the doors, which know no cryptography.
+#[must_use]
+pub fn hash_of(bytes: &[u8]) -> [u8; 32] {
+    crate::crypto::mac::hash(bytes)
+}

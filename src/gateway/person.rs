@@ -12,7 +12,7 @@ use crate::domain::id::{Channel, ConsentId, PurposeId, SubjectId};
 use crate::domain::legal_basis::LegalBasis;
 use crate::domain::policy::Policy;
 use crate::domain::subject::{MemberLine, Standing, SubjectStatus};
-use crate::storage::consents::{self, StoredEvent};
+use crate::storage::consents::{self, StoredEvent, StoredLine};
 use crate::storage::identities::{self, LinkProof, StoredEdge};
 use crate::storage::subjects::{self, StoredSubject};
 use crate::storage::{Connection, Expected};
@@ -56,40 +56,31 @@ impl Person {
     /// # Errors
     /// When a store cannot be read or a key is missing.
     pub fn read(data: &mut Connection, keys: &mut Connection, keyholder: &Keyholder, id: SubjectId) -> Result<Option<Self>> {
-        let members = subjects::profile_of(data, id).map_err(Error::store)?;
-        let Some(subject) = members.iter().find(|member| member.id == id).cloned() else { return Ok(None) };
-        let ids: Vec<SubjectId> = members.iter().map(|member| member.id).collect();
-        let mut lines = Vec::new();
-        for stored in consents::of_subjects(data, &ids).map_err(Error::store)? {
-            let Some(owner) = members.iter().find(|member| member.id == stored.subject) else { continue };
-            let keys = match keyholder.person_blocking(keys, owner.id, owner.key_version) {
-                Ok(keys) => Some(keys),
-                // Without keys a row cannot be verified, so what it allows does not count.
-                Err(Error::NotFound | Error::MissingKey) => None,
-                Err(other) => return Err(other),
-            };
-            let events = stored
-                .events
-                .iter()
-                .filter(|event| {
-                    !permits(event.kind)
-                        || keys.as_ref().is_some_and(|keys| {
-                            keys.dek.row_verifies(rows::CONSENT_EVENT, RowId::from(event.id), &rows::event_bytes(event), &event.mac)
-                        })
-                })
-                .map(domain_event)
-                .collect();
-            lines.push(Line {
-                id: stored.id,
-                subject: stored.subject,
-                purpose: stored.purpose,
-                channel: stored.channel,
-                scope: stored.scope,
-                events,
-            });
+        Ok(Self::read_many(data, keys, keyholder, &[id])?.pop())
+    }
+
+    /// Reads several people at once. Who no longer exists is left out.
+    ///
+    /// # Errors
+    /// As [`Person::read`].
+    pub fn read_many(data: &mut Connection, keys: &mut Connection, keyholder: &Keyholder, ids: &[SubjectId]) -> Result<Vec<Self>> {
+        let everybody = subjects::with_profiles(data, ids).map_err(Error::store)?;
+        let all: Vec<SubjectId> = everybody.iter().map(|member| member.id).collect();
+        let mut lines: BTreeMap<SubjectId, Vec<Line>> = BTreeMap::new();
+        for stored in consents::of_subjects(data, &all).map_err(Error::store)? {
+            let Some(owner) = everybody.iter().find(|member| member.id == stored.subject) else { continue };
+            lines.entry(owner.id).or_default().push(believed_line(keys, keyholder, owner, stored)?);
         }
-        let may_grant = if members.len() == 1 { BTreeSet::from([id]) } else { believed(data, id, &members)? };
-        Ok(Some(Self { subject, members, may_grant, lines }))
+        let mut people = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(subject) = everybody.iter().find(|member| member.id == *id).cloned() else { continue };
+            let members: Vec<StoredSubject> =
+                everybody.iter().filter(|member| member.profile == subject.profile || member.id == subject.profile).cloned().collect();
+            let lines = members.iter().filter_map(|member| lines.get(&member.id)).flatten().cloned().collect();
+            let may_grant = if members.len() == 1 { BTreeSet::from([*id]) } else { believed(data, *id, &members)? };
+            people.push(Self { subject, members, may_grant, lines });
+        }
+        Ok(people)
     }
 
     /// A person who is being met and has no row yet.
@@ -171,6 +162,30 @@ pub fn domain_event(event: &StoredEvent) -> ConsentEvent {
         valid_until: event.valid_until.map(|until| until.timestamp()),
         explicit: event.explicit,
     }
+}
+
+/// A stored line without the events that would allow something and whose rows do not verify.
+fn believed_line(keys: &mut Connection, keyholder: &Keyholder, owner: &StoredSubject, stored: StoredLine) -> Result<Line> {
+    let keys = match keyholder.person_blocking(keys, owner.id, owner.key_version) {
+        Ok(keys) => Some(keys),
+        // Without keys a row cannot be verified, so what it allows does not count.
+        Err(Error::NotFound | Error::MissingKey) => None,
+        Err(other) => return Err(other),
+    };
+    let verifies = |event: &StoredEvent| {
+        keys.as_ref().is_some_and(|keys| {
+            keys.dek.row_verifies(rows::CONSENT_EVENT, RowId::from(event.id), &rows::event_bytes(event), &event.mac)
+        })
+    };
+    let events = stored.events.iter().filter(|event| !permits(event.kind) || verifies(event)).map(domain_event).collect();
+    Ok(Line {
+        id: stored.id,
+        subject: stored.subject,
+        purpose: stored.purpose,
+        channel: stored.channel,
+        scope: stored.scope,
+        events,
+    })
 }
 
 /// Whether an event of this kind can allow something, so that its row must verify.

@@ -15,7 +15,7 @@ use crate::domain::identifier::IdentifierKind;
 use crate::domain::policy::{Policy, PolicyHash};
 use crate::policy::{Files, KnownNotices};
 use crate::storage::terms::{self, TermKind};
-use crate::storage::{Outcome as Committed, Step, Unit, installation};
+use crate::storage::{Database, Location, Outcome as Committed, Step, Unit, installation};
 
 use super::{Error, Gateway, Result};
 
@@ -192,6 +192,16 @@ impl Gateway {
         self.take_policy(policy, files).await
     }
 
+    /// When the policy in force was put in force.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn policy_since(&self) -> Result<Option<jiff::Timestamp>> {
+        let hash = self.policy().policy.hash;
+        let at = self.database.read(move |c| installation::policy_activated_at(c, hash)).await.map_err(Error::store)?;
+        Ok(at.map(|at| at.timestamp()))
+    }
+
     /// Uses a policy that the store says is in force.
     async fn take_policy(&self, policy: Policy, files: Files) -> Result<()> {
         let rows = self.database.read(terms::all).await.map_err(Error::store)?;
@@ -214,6 +224,26 @@ impl Gateway {
     }
 }
 
+/// The files of the policy in force, read beside a running gateway. `None`: no store is set up yet.
+///
+/// # Errors
+/// When the data store cannot be read.
+pub fn files_in_force(settings: &super::Settings) -> Result<Option<Files>> {
+    if let Location::Sqlite(path) = &settings.database
+        && !path.exists()
+    {
+        return Ok(None);
+    }
+    Database::migrate(&settings.database).map_err(Error::store)?;
+    let mut connection = settings.database.connect().map_err(Error::store)?;
+    if installation::id(&mut connection).map_err(Error::store)?.is_none() {
+        return Ok(None);
+    }
+    let hash = installation::policy(&mut connection).map_err(Error::store)?;
+    let stored = installation::policy_files(&mut connection, hash).map_err(Error::store)?;
+    Ok(stored.as_deref().and_then(decode))
+}
+
 /// The payload of something the operator did at the command line or by a signal.
 #[must_use]
 pub fn operator() -> Payload {
@@ -232,7 +262,8 @@ fn names(policy: &Policy) -> (Vec<String>, Vec<String>) {
 }
 
 /// The texts that a policy publishes: from now on none of them may change.
-pub(super) fn published(policy: &Policy) -> KnownNotices {
+#[must_use]
+pub fn published(policy: &Policy) -> KnownNotices {
     let mut known = KnownNotices::new();
     for ((id, version, language), notice) in &policy.notices {
         let id: NoticeId = id.clone();

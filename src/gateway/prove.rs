@@ -1,1 +1,353 @@
-//! Proofs out of the log: inclusion, consistency, receipts.
+//! Proofs and the public face of the log: what anyone can check without believing this gateway.
+//!
+//! Nothing here is given out for a size that no published checkpoint covers: a stranger could not
+//! check it, and the log could still be cut back behind it.
+
+use std::time::Duration;
+
+use data_encoding::{BASE64, HEXLOWER};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::audit::leaf::{Fact, Leaf, leaf_hash};
+use crate::audit::proof::LogProof;
+use crate::audit::tile::{TILE_WIDTH, TileKind, TilePath, put_entry};
+use crate::audit::tree;
+use crate::domain::event::Role;
+use crate::domain::id::EntryId;
+use crate::storage::audit_log::{self, StoredHashes, StoredLeaf};
+use crate::storage::{self, Connection, Location};
+
+use super::checkpoint::{LogRefusal, Published};
+use super::{Error, Gateway, Result};
+
+/// Entries in one answer at most.
+pub const ENTRIES_AT_MOST: u16 = 1_000;
+
+/// When to ask again for a proof that no checkpoint covers yet.
+const PENDING: Duration = Duration::from_secs(1);
+
+/// Names an entry of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// By its position.
+    Position(u64),
+    /// By its entry id.
+    Entry(EntryId),
+}
+
+/// That the tree of `to` leaves extends that of `from`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConsistencyProof {
+    /// The older size.
+    pub from: u64,
+    /// The newer size.
+    pub to: u64,
+    /// The hashes, in base64, in the order of RFC 9162 §2.1.4.
+    pub hashes: Vec<String>,
+}
+
+/// How the log stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct LogStatus {
+    /// The log.
+    pub origin: String,
+    /// Leaves appended.
+    pub size: u64,
+    /// Leaves below have been pruned.
+    pub minimum_index: u64,
+    /// When the newest leaf was appended.
+    pub newest: jiff::Timestamp,
+    /// Leaves that the published checkpoint covers.
+    pub published: Option<u64>,
+    /// The verifier key of the log, for trust policies.
+    pub verifier: String,
+    /// Why nothing is signed or written any more, if that is so.
+    pub refused: Option<String>,
+}
+
+impl Gateway {
+    /// Proves an entry in the newest published checkpoint: a `.tlog-proof` with the leaf in it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Pending`] while no checkpoint covers the entry.
+    pub async fn prove_entry(&self, wanted: Wanted) -> Result<LogProof> {
+        let published = self.published();
+        self.database
+            .read(move |connection| Ok(inclusion(connection, published.as_deref(), wanted)))
+            .await
+            .map_err(Error::store)?
+    }
+
+    /// Proves that one published size extends another.
+    ///
+    /// # Errors
+    /// [`Error::Unacceptable`] if `from` is above `to` or `to` above the published size.
+    pub async fn prove_consistency(&self, from: u64, to: u64) -> Result<ConsistencyProof> {
+        let published = self.published();
+        self.database
+            .read(move |connection| Ok(consistency(connection, published.as_deref(), from, to)))
+            .await
+            .map_err(Error::store)?
+    }
+
+    /// The bytes of a tile, by its path behind the prefix of the log, `tile/0/000` or
+    /// `tile/entries/x001/234.p/17`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for any other spelling, for what no published checkpoint covers, and for
+    /// entries that were pruned.
+    pub async fn tile(&self, path: &str) -> Result<Vec<u8>> {
+        let tile = TilePath::parse(path).ok_or(Error::NotFound)?;
+        let published = self.published().map_or(0, |published| published.size);
+        if tile.least_size().is_none_or(|least| least > published) {
+            return Err(Error::NotFound);
+        }
+        let first = tile.index.saturating_mul(TILE_WIDTH);
+        self.database
+            .read(move |connection| match tile.kind {
+                TileKind::Hashes(level) => hash_tile(connection, level, first, tile.width).map(Some),
+                TileKind::Entries => entry_bundle(connection, first, tile.width),
+            })
+            .await
+            .map_err(Error::store)?
+            .ok_or(Error::NotFound)
+    }
+
+    /// The entries behind position `after`, at most `limit`, rendered.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn entries(&self, after: Option<u64>, limit: u16) -> Result<Vec<Value>> {
+        let from = after.map_or(0, |after| after.saturating_add(1));
+        let published = self.published();
+        let origin = self.origin.clone();
+        self.database
+            .read(move |connection| {
+                let from = from.max(audit_log::head(connection)?.map_or(0, |head| head.minimum_index));
+                let leaves = audit_log::leaves(connection, from, i64::from(limit.min(ENTRIES_AT_MOST)))?;
+                rendered(connection, &leaves, &origin, published.as_deref())
+            })
+            .await
+            .map_err(Error::store)
+    }
+
+    /// One entry, rendered.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn entry(&self, wanted: Wanted) -> Result<Value> {
+        let published = self.published();
+        let origin = self.origin.clone();
+        self.database
+            .read(move |connection| {
+                let Some(leaf) = find(connection, wanted)? else { return Ok(None) };
+                Ok(rendered(connection, &[leaf], &origin, published.as_deref())?.pop())
+            })
+            .await
+            .map_err(Error::store)?
+            .ok_or(Error::NotFound)
+    }
+
+    /// How the log stands.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn log_status(&self) -> Result<LogStatus> {
+        let head = self.database.read(audit_log::head).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
+        Ok(LogStatus {
+            origin: head.origin.clone(),
+            size: head.size,
+            minimum_index: head.minimum_index,
+            newest: head.last_time.timestamp(),
+            published: self.published().map(|published| published.size),
+            verifier: self.log_verifier()?.to_string(),
+            refused: self.log_refusal().map(|LogRefusal { what, .. }| what),
+        })
+    }
+}
+
+/// A stored log that is only looked at: proofs need no keys and no running gateway.
+pub struct StoredLog(Connection);
+
+impl StoredLog {
+    /// Opens it so that it cannot be written.
+    ///
+    /// # Errors
+    /// When it does not exist or cannot be reached.
+    pub fn open(location: &Location) -> Result<Self> {
+        location.connect_to_read().map(Self).map_err(Error::store)
+    }
+
+    /// The newest stored checkpoint.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn checkpoint(&mut self) -> Result<Option<Published>> {
+        let newest = audit_log::newest_checkpoint(&mut self.0).map_err(Error::store)?;
+        Ok(newest.map(|(size, note)| Published { size, note }))
+    }
+
+    /// As [`Gateway::prove_entry`], in the newest stored checkpoint.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prove_entry(&mut self, wanted: Wanted) -> Result<LogProof> {
+        let published = self.checkpoint()?;
+        inclusion(&mut self.0, published.as_ref(), wanted)
+    }
+
+    /// As [`Gateway::prove_consistency`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prove_consistency(&mut self, from: u64, to: u64) -> Result<ConsistencyProof> {
+        let published = self.checkpoint()?;
+        consistency(&mut self.0, published.as_ref(), from, to)
+    }
+}
+
+fn inclusion(connection: &mut Connection, published: Option<&Published>, wanted: Wanted) -> Result<LogProof> {
+    let leaf = find(connection, wanted).map_err(Error::store)?.ok_or(Error::NotFound)?;
+    let Some(published) = published.filter(|published| leaf.seq < published.size) else {
+        return Err(Error::Pending { wait: PENDING });
+    };
+    let hashes = tree::inclusion_proof(leaf.seq, published.size, &StoredHashes::new(connection)).map_err(Error::store)?;
+    Ok(LogProof { leaf: Some(leaf.leaf), index: leaf.seq, hashes, checkpoint: published.note.clone() })
+}
+
+fn consistency(connection: &mut Connection, published: Option<&Published>, from: u64, to: u64) -> Result<ConsistencyProof> {
+    if from > to {
+        return Err(Error::Unacceptable("from is larger than to"));
+    }
+    if published.is_none_or(|published| to > published.size) {
+        return Err(Error::Unacceptable("to is larger than the published log"));
+    }
+    let hashes = tree::consistency_proof(from, to, &StoredHashes::new(connection)).map_err(Error::store)?;
+    Ok(ConsistencyProof { from, to, hashes: hashes.iter().map(|hash| BASE64.encode(hash)).collect() })
+}
+
+/// The leaf that is wanted, unless it was pruned.
+fn find(connection: &mut Connection, wanted: Wanted) -> storage::Result<Option<StoredLeaf>> {
+    let minimum = audit_log::head(connection)?.map_or(0, |head| head.minimum_index);
+    let leaf = match wanted {
+        Wanted::Position(seq) => audit_log::leaves(connection, seq, 1)?.pop().filter(|leaf| leaf.seq == seq),
+        Wanted::Entry(entry) => audit_log::leaf_of_entry(connection, entry)?,
+    };
+    Ok(leaf.filter(|leaf| leaf.seq >= minimum))
+}
+
+fn hash_tile(connection: &mut Connection, level: u8, first: u64, width: u16) -> storage::Result<Vec<u8>> {
+    let hashes = audit_log::level_hashes(connection, u32::from(level), first, u64::from(width))?;
+    if hashes.len() == usize::from(width) {
+        Ok(hashes.concat())
+    } else {
+        Err(storage::Error::DamagedLog("a hash below the published size is missing"))
+    }
+}
+
+/// The bundle, or nothing if one of its leaves was pruned.
+fn entry_bundle(connection: &mut Connection, first: u64, width: u16) -> storage::Result<Option<Vec<u8>>> {
+    if audit_log::head(connection)?.is_some_and(|head| first < head.minimum_index) {
+        return Ok(None);
+    }
+    let leaves = audit_log::leaves(connection, first, i64::from(width))?;
+    let mut bundle = Vec::new();
+    for (seq, leaf) in (first..).zip(&leaves) {
+        if leaf.seq != seq || put_entry(&mut bundle, &leaf.leaf).is_err() {
+            return Err(storage::Error::DamagedLog("a leaf below the published size is missing"));
+        }
+    }
+    if leaves.len() == usize::from(width) {
+        Ok(Some(bundle))
+    } else {
+        Err(storage::Error::DamagedLog("a leaf below the published size is missing"))
+    }
+}
+
+/// Leaves as JSON. JSON renders the leaf, it is never what was hashed: that is `leaf`.
+fn rendered(
+    connection: &mut Connection,
+    leaves: &[StoredLeaf],
+    origin: &str,
+    published: Option<&Published>,
+) -> storage::Result<Vec<Value>> {
+    let entries: Vec<EntryId> = leaves.iter().map(|leaf| leaf.entry).collect();
+    let kept: std::collections::HashSet<(EntryId, u8)> =
+        audit_log::parts_of(connection, &entries)?.into_iter().map(|part| (part.entry, part.role)).collect();
+    let covered = published.map_or(0, |published| published.size);
+    let render = |stored: &StoredLeaf| {
+        let state = if stored.seq < covered { "proved" } else { "claimed" };
+        let bytes = json!({
+            "origin": origin,
+            "seq": stored.seq,
+            "entry": HEXLOWER.encode(stored.entry.as_bytes()),
+            "leaf": BASE64.encode(&stored.leaf),
+            "leaf_hash": HEXLOWER.encode(&leaf_hash(&stored.leaf)),
+            "standing": state,
+        });
+        let Ok(leaf) = Leaf::decode(&stored.leaf) else { return bytes };
+        let parts: Vec<Value> = leaf
+            .parts
+            .iter()
+            .map(|part| {
+                let is_kept = kept.contains(&(leaf.entry, part.role.number()));
+                let state = match part.role {
+                    Role::Receipt => "given",
+                    _ if is_kept => "sealed",
+                    _ => "erased",
+                };
+                json!({"role": part.role.as_str(), "state": state})
+            })
+            .collect();
+        let said = json!({
+            "time": stored.time.timestamp(),
+            "event": leaf.event.as_str(),
+            "code": leaf.event.number(),
+            "outcome": leaf.outcome.as_str(),
+            "class": leaf.event.class().as_str(),
+            "parts": parts,
+            "facts": leaf.facts.as_slice().iter().map(fact).collect::<Map<String, Value>>(),
+        });
+        merged(bytes, said)
+    };
+    Ok(leaves.iter().map(render).collect())
+}
+
+fn merged(one: Value, other: Value) -> Value {
+    match (one, other) {
+        (Value::Object(mut one), Value::Object(other)) => {
+            one.extend(other);
+            Value::Object(one)
+        }
+        (one, _) => one,
+    }
+}
+
+/// A fact by name, as JSON.
+fn fact(fact: &Fact) -> (String, Value) {
+    let time = |micros: u64| json!(storage::Micros(i64::try_from(micros).unwrap_or(i64::MAX)).timestamp());
+    let (name, value) = match fact {
+        Fact::PolicyHash(hash) => ("policy", json!(HEXLOWER.encode(hash))),
+        Fact::Digest(hash) => ("digest", json!(HEXLOWER.encode(hash))),
+        Fact::Deleted(counts) => {
+            ("deleted", json!({"operation": counts.operation, "evidence": counts.evidence, "system": counts.system}))
+        }
+        Fact::Number(number) => ("number", json!(number)),
+        Fact::Fingerprints(fingerprints) => {
+            ("fingerprints", fingerprints.iter().map(|fingerprint| HEXLOWER.encode(fingerprint)).collect())
+        }
+        Fact::Cause(cause) => ("reason", json!(cause.as_str())),
+        Fact::LogSize(size) => ("size", json!(size)),
+        Fact::Root(root) => ("root", json!(BASE64.encode(root))),
+        Fact::Verifier(typed) => ("verifier", json!(BASE64.encode(typed))),
+        Fact::Origin(origin) => ("origin", json!(origin)),
+        Fact::From(micros) => ("from", time(*micros)),
+        Fact::Until(micros) => ("until", time(*micros)),
+        Fact::Epoch(epoch) => ("epoch", json!(epoch)),
+        Fact::HeartbeatSeconds(seconds) => ("heartbeat_seconds", json!(seconds)),
+        Fact::KeptClasses(classes) => ("kept_classes", json!(classes)),
+        Fact::ReplacedVerifier(typed) => ("replaced_verifier", json!(BASE64.encode(typed))),
+    };
+    (name.to_owned(), value)
+}

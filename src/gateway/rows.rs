@@ -114,3 +114,20 @@ pub fn delivery_hash(row: &crate::storage::deliveries::NewDelivery) -> [u8; 32] 
         .put(&row.message);
     hash(&canonical.0)
 }
+
+/// SHA-256 of the canonical content of an entry in the ledger of disclosures.
+#[must_use]
+pub fn disclosure_hash(row: &crate::storage::disclosures::Disclosure) -> [u8; 32] {
+    let mut canonical = Canonical::new()
+        .put(row.subject.as_bytes())
+        .put(row.recipient.as_str().as_bytes())
+        .put(row.purpose.as_str().as_bytes())
+        .put(row.safeguard.as_bytes())
+        .put(row.record.as_ref().map_or(&[][..], |id| &id.as_bytes()[..]))
+        .put(row.delivery.as_ref().map_or(&[][..], |id| &id.as_bytes()[..]))
+        .put(&row.at.0.to_be_bytes());
+    for field in &row.fields {
+        canonical = canonical.put(field.as_str().as_bytes());
+    }
+    hash(&canonical.0)
+}

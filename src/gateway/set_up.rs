@@ -33,11 +33,7 @@ use super::{Error, Gateway, KeyringSource, REMEMBERED_IDENTIFIERS, REMEMBERED_PE
 
 pub(super) async fn open(settings: Settings, keyring: KeyringSource, files: Files, source: Source) -> Result<Gateway> {
     let policy = crate::policy::load(&files, &KnownNotices::new()).map_err(Error::Policy)?;
-    for location in [&settings.database, &settings.keys] {
-        make_folder_of(location)?;
-    }
-    Database::migrate(&settings.database).map_err(Error::store)?;
-    KeyStore::migrate(&settings.keys).map_err(Error::keys)?;
+    migrate(&settings)?;
     let store = KeyStore::open(&settings.keys, 2).map_err(Error::keys)?;
     let (installation, stores) = belong_together(&settings, &source)?;
     let root_source = RootSource::of(&keyring);
@@ -80,6 +76,16 @@ pub(super) async fn open(settings: Settings, keyring: KeyringSource, files: File
     }));
     house.begin(policy, files).await?;
     Ok(house)
+}
+
+/// Makes the folders of the stores and runs the migrations they lack.
+pub(super) fn migrate(settings: &Settings) -> Result<(usize, usize)> {
+    for location in [&settings.database, &settings.keys] {
+        make_folder_of(location)?;
+    }
+    let data = Database::migrate(&settings.database).map_err(Error::store)?;
+    let keys = KeyStore::migrate(&settings.keys).map_err(Error::keys)?;
+    Ok((data, keys))
 }
 
 impl Gateway {

@@ -4,7 +4,7 @@
 //! tested and replayed. The offset exists for tests that move the clock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -16,6 +16,7 @@ use crate::domain::id::EntryId;
 #[derive(Clone, Default)]
 pub struct Source {
     offset_seconds: Arc<AtomicI64>,
+    made: Arc<AtomicU32>,
 }
 
 impl Source {
@@ -52,13 +53,22 @@ impl Source {
         Ok(bytes)
     }
 
-    /// An id that shows its time, for rows inserted in order.
+    /// An id that shows its time, for rows inserted in order. Those made one after the other for one
+    /// instant are in that order too (RFC 9562 §6.2, method 1): two promises of one request reach
+    /// their recipient as they came.
     ///
     /// # Errors
     /// As [`Source::fill`].
     pub fn ordered_id(&self, at: Timestamp) -> Result<Uuid, crypto::Error> {
         let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
-        Ok(uuid::Builder::from_unix_timestamp_millis(millis, &self.random::<10>()?).into_uuid())
+        let mut after_time = self.random::<10>()?;
+        let count = self.made.fetch_add(1, Ordering::Relaxed);
+        let [_, _, _, last] = count.to_be_bytes();
+        // The counter's 26 bits lie around version and variant, which the builder puts in their places.
+        let [high, middle, low] = [count >> 22, count >> 14, count >> 8].map(|bits| bits.to_le_bytes()[0]);
+        let [a, b, c, d, ..] = &mut after_time;
+        (*a, *b, *c, *d) = (high & 0x0f, middle, low & 0x3f, last);
+        Ok(uuid::Builder::from_unix_timestamp_millis(millis, &after_time).into_uuid())
     }
 
     /// A random id, for what is shown to others.

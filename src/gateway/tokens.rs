@@ -24,6 +24,9 @@ use crate::storage::{Step, Unit};
 use super::policy::operator;
 use super::{Error, Gateway, Result, rows};
 
+/// How long an access token is good, in seconds.
+pub const ACCESS_SECONDS: i64 = jwt::LIFE_SECONDS;
+
 /// The live tokens, by the hash of their text.
 #[derive(Default)]
 pub struct Tokens {
@@ -157,6 +160,12 @@ impl Gateway {
             .issue(&self.settings.public_url, token.id, &recipient, &scope, &id, now)
             .map_err(Error::Protection)?;
         Ok(Some((signed, scope)))
+    }
+
+    /// The published keys as a JWK set (RFC 7517): those that verify access tokens.
+    #[must_use]
+    pub fn published_keys(&self) -> serde_json::Value {
+        jwt::jwks(&self.jwt_keys())
     }
 
     /// The public keys that verify access tokens.

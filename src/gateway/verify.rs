@@ -6,6 +6,7 @@
 
 mod known;
 mod leaves;
+mod proof;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,6 +68,32 @@ pub fn verify(verification: &Verification, mut progress: impl FnMut(u64, u64)) -
     report
 }
 
+/// Verifies a `.tlog-proof` file by itself: the signatures of its checkpoint and that the leaf in it
+/// stands where it says. Without a trust policy nobody says whose signature it must be, so the verdict
+/// is at best "not attested".
+#[must_use]
+pub fn verify_proof(text: &str, trust: Option<&Trust>, maximum_age: Option<Duration>, now: Timestamp) -> Report {
+    let mut report = Report::new();
+    let verified = match proof::check(text, trust, &mut report) {
+        Ok(verified) => verified,
+        Err(finding) => {
+            report.findings.push(finding);
+            report.conclude();
+            return report;
+        }
+    };
+    let freshness = freshness(maximum_age, now);
+    match (trust, verified) {
+        (Some(trust), Some(verified)) => attest(&mut report, &[verified], trust, TrustSource::Own(trust), freshness),
+        _ => {
+            let text = "No trust policy says whose signature it must be; the signature was not checked.";
+            report.findings.push(Finding::whole(Code::Unwitnessed, text));
+            report.conclude();
+        }
+    }
+    report
+}
+
 fn pass(verification: &Verification, connection: &mut Connection, progress: &mut impl FnMut(u64, u64)) -> Result<Report> {
     let mut findings = Vec::new();
     let head = head(connection, &mut findings)?;
@@ -99,7 +126,7 @@ fn pass(verification: &Verification, connection: &mut Connection, progress: &mut
     let own = verification.trust.as_ref();
     if let Some(trust) = own.or(known.claimed.as_ref()) {
         let source = own.map_or(TrustSource::Receipt, TrustSource::Own);
-        attest(&mut report, &known.verified, trust, source, freshness(verification));
+        attest(&mut report, &known.verified, trust, source, freshness(verification.maximum_age, verification.now));
     }
     report.conclude();
     Ok(report)
@@ -130,7 +157,7 @@ fn without_leaf(connection: &mut Connection) -> Result<Vec<Finding>> {
     Ok(tables.into_iter().map(finding).collect())
 }
 
-fn freshness(verification: &Verification) -> Option<Freshness> {
-    let now = u64::try_from(verification.now.as_second()).unwrap_or(0);
-    verification.maximum_age.map(|age| Freshness { now, maximum_age: age.as_secs() })
+fn freshness(maximum_age: Option<Duration>, now: Timestamp) -> Option<Freshness> {
+    let now = u64::try_from(now.as_second()).unwrap_or(0);
+    maximum_age.map(|age| Freshness { now, maximum_age: age.as_secs() })
 }

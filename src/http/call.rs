@@ -104,6 +104,12 @@ impl Call {
         })
     }
 
+    /// SHA-256 of the body, by which a repeated call is told from another one.
+    #[must_use]
+    pub fn body_hash(&self) -> [u8; 32] {
+        hash_of(&self.body)
+    }
+
     /// A part of the path.
     #[must_use]
     pub fn path(&self, name: &str) -> &str {
@@ -130,6 +136,12 @@ impl Call {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.request.headers().get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The key or token that was given, where the path is open to anyone and a known caller gets more.
+    #[must_use]
+    pub fn credentials(&self) -> Option<String> {
+        write_key(&self.request).or_else(|| bearer(&self.request).map(str::to_owned))
     }
 
     /// The service that calls.
@@ -159,6 +171,11 @@ where
 {
     let app = app.into_inner();
     let id = request_id();
+    // Pages call what collectors may call and what is open to anyone.
+    let readable = match permission {
+        Permission::Anyone | Permission::CollectorOr(_) => readable_by(&request, &app),
+        _ => Vec::new(),
+    };
     let done = enter(&request, payload, Arc::clone(&app), permission, handler).await;
     let mut response = match done {
         Ok(answer) => {
@@ -174,8 +191,30 @@ where
         }
         Err(problem) => problem_response(&problem, Door::Api),
     };
+    for (name, value) in readable {
+        use actix_web::http::header::{HeaderName, HeaderValue};
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
     mark(&mut response, &id);
     response
+}
+
+/// The headers by which the page that asks may read the answer: its origin, if a collector lists it.
+fn readable_by(request: &HttpRequest, app: &App) -> Vec<(&'static str, String)> {
+    let mut headers = vec![("vary", "Origin".to_owned())];
+    let policy = app.house.policy();
+    if let Some(origin) = origin(request)
+        && policy.policy.collectors.values().any(|rules| rules.origins.iter().any(|listed| listed == origin))
+    {
+        headers.push(("access-control-allow-origin", origin.to_owned()));
+    }
+    headers
+}
+
+fn origin(request: &HttpRequest) -> Option<&str> {
+    request.headers().get("origin").map(|value| value.to_str().unwrap_or("null"))
 }
 
 async fn enter<F, Fut>(request: &HttpRequest, payload: Payload, app: Arc<App>, permission: Permission, handler: F) -> Result<Answer, Problem>
@@ -206,7 +245,12 @@ fn admit(request: &HttpRequest, app: &App, permission: Permission) -> Result<Cal
             let text = write_key(request).or_else(|| bearer(request).map(str::to_owned)).ok_or_else(unauthenticated)?;
             let Some(collector) = app.house.collector_of(&text) else { return scoped(&text, scope) };
             let policy = app.house.policy();
-            let trust = policy.policy.collectors.get(&collector.id).ok_or_else(unauthenticated)?.trust;
+            let rules = policy.policy.collectors.get(&collector.id).ok_or_else(unauthenticated)?;
+            let trust = rules.trust;
+            // A filter and not authentication, as at the collectors' doors.
+            if origin(request).is_some_and(|origin| !rules.origins.iter().any(|listed| listed == origin)) {
+                return Err(Problem::new(Code::OriginNotAllowed));
+            }
             if !app.admits(collector.token, trust) {
                 return Err(Problem::new(Code::RateLimited));
             }
@@ -220,6 +264,12 @@ fn admit(request: &HttpRequest, app: &App, permission: Permission) -> Result<Cal
             if known || (local && app.metrics_token.is_none()) { Ok(Caller::Nobody) } else { Err(Problem::new(Code::NotFound)) }
         }
     }
+}
+
+/// SHA-256 of a body or a part of it.
+#[must_use]
+pub(super) fn hash_of(bytes: &[u8]) -> [u8; 32] {
+    crate::gateway::hash_of(bytes)
 }
 
 /// The token of an `Authorization: Bearer` header.

@@ -30,6 +30,9 @@ use super::routes;
 pub(super) async fn serve(request: HttpRequest, payload: Payload, app: web::Data<App>) -> HttpResponse {
     let app = app.into_inner();
     let path = request.path().to_owned();
+    if request.method() == actix_web::http::Method::OPTIONS && routes::is_open_to_pages(&path) {
+        return preflight(&request, &app, &path);
+    }
     let Some(route) = route::find(&path) else {
         let methods = routes::methods_of(&path);
         let problem = if methods.is_empty() {
@@ -56,6 +59,21 @@ pub(super) async fn serve(request: HttpRequest, payload: Payload, app: web::Data
     }
     let granted = cors::granted(&head, origins(&policy));
     response(answer, granted)
+}
+
+/// What a browser asks before a page of a collector calls the API.
+fn preflight(request: &HttpRequest, app: &App, path: &str) -> HttpResponse {
+    let headers: Vec<(&str, &[u8])> =
+        request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let head = Request { method: "OPTIONS", path, query: "", headers: &headers, body: &[] };
+    let policy = app.house.policy();
+    let mut reply = cors::preflight(&head, origins(&policy));
+    for (name, value) in &mut reply.headers {
+        if *name == "access-control-allow-headers" {
+            value.push_str(", idempotency-key");
+        }
+    }
+    response(reply, Vec::new())
 }
 
 async fn answer(app: &Arc<App>, policy: &Arc<PolicyInForce>, head: Request<'_>, route: &Route<'_>, payload: Payload) -> Reply {

@@ -4,12 +4,28 @@ use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use utoipa::OpenApi;
 
+use super::api;
+
 /// The document.
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Amanat",
-    description = "A consent and privacy gateway: collectors bring events, recipients get what they may have, people and officers get answers.",
-))]
+#[openapi(
+    info(
+        title = "Amanat",
+        description = "A consent and privacy gateway: collectors bring events, recipients get what they may have, people and officers get answers.",
+    ),
+    paths(
+        api::consents::record,
+        api::consents::show,
+        api::consents::withdraw,
+        api::decisions::decide,
+        api::disclosures::disclose,
+        api::policy::in_force,
+        api::policy::notice,
+        api::policy::keys,
+        api::policy::global_privacy_control,
+        api::tokens::exchange,
+    )
+)]
 pub struct Document;
 
 /// The document as JSON.

@@ -101,6 +101,12 @@ impl Problem {
         self
     }
 
+    /// Everything that is wrong with the body.
+    #[must_use]
+    pub fn listed(&self) -> &[Violation] {
+        &self.violations
+    }
+
     /// The code.
     #[must_use]
     pub const fn code(&self) -> Code {

@@ -48,14 +48,41 @@ macro_rules! routes {
     };
 }
 
-use Permission::{Anyone, Metrics};
+use Permission::{Anyone, CollectorOr, Metrics, Service, Token};
 
 routes! {
     get "/healthz" Anyone => api::health::healthz;
     get "/readyz" Anyone => api::health::readyz;
     get "/metrics" Metrics => api::health::metrics;
     get "/openapi.json" Anyone => api::document::openapi;
+    get "/log/checkpoint" Anyone => api::audit::checkpoint;
+    get "/log/tile/{path:.*}" Anyone => api::audit::tile;
+    get "/v1/audit/entries" Service(Scope::AuditRead) => api::audit::entries;
+    get "/v1/audit/entries/{entry}" Service(Scope::AuditRead) => api::audit::entry;
+    get "/v1/audit/entries/{entry}/proof" Service(Scope::AuditRead) => api::audit::proof;
+    get "/v1/audit/consistency" Service(Scope::AuditRead) => api::audit::consistency;
+    get "/v1/audit/status" Service(Scope::AuditRead) => api::audit::status;
+    get "/v1/audit/events" Service(Scope::AuditRead) => api::audit::events;
     get "/docs/problems" Anyone => api::document::problems;
+    get "/v1/policy" Anyone => api::policy::in_force;
+    get "/v1/policy/notices/{id}" Anyone => api::policy::notice;
+    get "/.well-known/jwks.json" Anyone => api::policy::keys;
+    get "/.well-known/gpc.json" Anyone => api::policy::global_privacy_control;
+    post "/v1/token" Token => api::tokens::exchange;
+    post "/v1/consents" CollectorOr(Scope::Consents) => api::consents::record;
+    get "/v1/consents/{id}" CollectorOr(Scope::Consents) => api::consents::show;
+    post "/v1/consents/{id}/withdraw" CollectorOr(Scope::Consents) => api::consents::withdraw;
+    post "/v1/decisions" Service(Scope::Decisions) => api::decisions::decide;
+    post "/v1/disclosures" Service(Scope::Disclosures) => api::disclosures::disclose;
+}
+
+/// Whether pages of collectors call this path of the table.
+#[must_use]
+pub fn is_open_to_pages(path: &str) -> bool {
+    TABLE.iter().any(|route| {
+        let notices = route.path.starts_with("/v1/policy");
+        (notices || matches!(route.permission, Permission::CollectorOr(_))) && fits(route.path, path)
+    })
 }
 
 /// The methods that a path of the table is served with, if it stands there.

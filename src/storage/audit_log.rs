@@ -574,6 +574,25 @@ fn stored_part((entry, role, holder, class, sealed): PartColumns) -> StoredPart 
     }
 }
 
+/// The subject parts under these audit keys of leaves that tell one of these events, oldest first,
+/// each with its leaf.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn parts_about(connection: &mut Connection, holders: &[Id16], events: &[u16]) -> Result<Vec<(StoredLeaf, StoredPart)>> {
+    let events: Vec<i16> = events.iter().filter_map(|event| i16::try_from(*event).ok()).collect();
+    let rows: Vec<(LeafColumns, PartColumns)> = on!(connection, c => audit_sealed::table
+        .inner_join(audit_leaf::table.on(audit_leaf::entry.eq(audit_sealed::entry)))
+        .filter(audit_sealed::holder.eq_any(holders).and(audit_sealed::role.eq(1_i16)).and(audit_leaf::event.eq_any(events)))
+        .order(audit_leaf::seq)
+        .select((
+            (audit_leaf::seq, audit_leaf::entry, audit_leaf::time, audit_leaf::event, audit_leaf::leaf, audit_leaf::hash),
+            (audit_sealed::entry, audit_sealed::role, audit_sealed::holder, audit_sealed::class, audit_sealed::sealed),
+        ))
+        .load(c))?;
+    rows.into_iter().map(|(leaf, part)| Ok((stored_leaf(leaf)?, stored_part(part)))).collect()
+}
+
 /// How many sealed parts there are, by class (operation, evidence, system).
 ///
 /// # Errors
@@ -590,6 +609,14 @@ pub fn part_counts(connection: &mut Connection) -> Result<[u64; 3]> {
         }
     }
     Ok(counts)
+}
+
+/// How many sealed parts lie under these audit keys.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn count_parts_of(connection: &mut Connection, holders: &[Id16]) -> Result<i64> {
+    Ok(on!(connection, c => audit_sealed::table.filter(audit_sealed::holder.eq_any(holders)).count().get_result(c))?)
 }
 
 /// Deletes sealed parts under these audit keys, at most `limit`, and counts them by class. Only in a

@@ -4,6 +4,8 @@
 //! each time it is read, so there is no second truth that could differ. Events are only ever
 //! inserted; nothing updates or deletes them but an erasure and the end of the evidence period.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 use diesel::sql_types::{Binary, Integer, Nullable, SmallInt, Text};
 
@@ -232,14 +234,16 @@ pub fn of_subjects(connection: &mut Connection, subjects: &[SubjectId]) -> Resul
         .order(consent_event::id)
         .select(EventRow::as_select())
         .load(c))?;
-    let mut events = rows.into_iter().map(stored_event).collect::<Result<Vec<_>>>()?;
+    let mut events: HashMap<ConsentId, Vec<StoredEvent>> = HashMap::new();
+    for row in rows {
+        let event = stored_event(row)?;
+        events.entry(event.consent).or_default().push(event);
+    }
     lines
         .into_iter()
         .map(|row| {
             let mut line = stored_line(row)?;
-            let (own, others) = events.drain(..).partition(|event| event.consent == line.id);
-            line.events = own;
-            events = others;
+            line.events = events.remove(&line.id).unwrap_or_default();
             Ok(line)
         })
         .collect()

@@ -101,6 +101,24 @@ impl Database {
             .map_err(|_| Error::Stopped)?
     }
 
+    /// Reads as [`Database::read`] does, everything as of one instant.
+    ///
+    /// # Errors
+    /// As [`Database::read`].
+    pub async fn snapshot<T: Send + 'static>(&self, read: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static) -> Result<T> {
+        self.read(move |connection| {
+            let begin = match connection {
+                Connection::Sqlite(_) => "BEGIN",
+                Connection::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            };
+            connection.execute_script(begin)?;
+            let found = read(connection);
+            connection.execute_script("ROLLBACK")?;
+            found
+        })
+        .await
+    }
+
     /// A connection for reading, for callers that may block.
     ///
     /// # Errors
@@ -124,6 +142,23 @@ impl Database {
             mpsc::error::SendTimeoutError::Closed(_) => Error::Stopped,
         })?;
         answered.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Makes deleted rows leave the write-ahead log of SQLite too. PostgreSQL's log and dead rows are
+    /// the operator's to keep short; what lies there is sealed under keys that are gone.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn flush_deleted(&self) -> Result<()> {
+        let location = self.location.clone();
+        tokio::task::spawn_blocking(move || {
+            if location.is_sqlite() {
+                location.connect()?.execute_script("PRAGMA wal_checkpoint(TRUNCATE)")?;
+            }
+            Ok(())
+        })
+        .await
+        .map_err(|_| Error::Stopped)?
     }
 
     /// Lets no further change in, for good: the log is not the one that was signed.

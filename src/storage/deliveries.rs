@@ -1,11 +1,11 @@
 //! Promises: one record for one recipient and one purpose, due until settled.
 
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Integer, SmallInt, Text};
+use diesel::sql_types::{Array, Bool, Integer, SmallInt, Text};
 
-use crate::domain::id::{DeliveryId, EntryId, InstanceId, PurposeId, RecipientId, RecordId, SubjectId};
+use crate::domain::id::{DeliveryId, EntryId, PurposeId, RecipientId, RecordId, SubjectId};
 
-use super::backend::{bulk_insert, on, same};
+use super::backend::{bulk_insert, insert_from_arrays, on, same};
 use super::schema::{delivery, pseudonym, recipient_state};
 use super::sql_types::{Id16, Instant, Micros, Uuid16};
 use super::{Connection, Error, Result};
@@ -104,7 +104,7 @@ impl DeliveryState {
         }
     }
 
-    const fn code(self) -> i16 {
+    pub(super) const fn code(self) -> i16 {
         match self {
             Self::Due => 0,
             Self::Sending => 1,
@@ -124,165 +124,6 @@ impl DeliveryState {
             _ => return None,
         })
     }
-}
-
-/// The promises to a recipient that may be claimed now: for each person only the first unsettled
-/// one, if it is due and its time has come. At most `limit`, oldest first.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn claimable(connection: &mut Connection, recipient: &RecipientId, now: Micros, limit: i64) -> Result<Vec<StoredDelivery>> {
-    // Enough open rows to find `limit` heads of queues even when some people have several waiting.
-    let window = limit.saturating_mul(8);
-    let rows: Vec<DeliveryRow> = on!(connection, c => delivery::table
-        .filter(delivery::recipient.eq(recipient.as_str()).and(open()))
-        .order(delivery::id)
-        .limit(window)
-        .select(DeliveryRow::as_select())
-        .load(c))?;
-    let mut seen = std::collections::HashSet::new();
-    let mut heads = Vec::new();
-    for row in rows {
-        let row = stored(row)?;
-        if !seen.insert(row.subject) {
-            continue;
-        }
-        let lease_over = row.lease_until.is_none_or(|until| until <= now);
-        if row.next_at <= now && (row.state == DeliveryState::Due || lease_over) {
-            heads.push(row);
-        }
-        if i64::try_from(heads.len()).unwrap_or(i64::MAX) >= limit {
-            break;
-        }
-    }
-    if heads.is_empty() {
-        return due_beyond(connection, recipient, now, limit);
-    }
-    Ok(heads)
-}
-
-/// When the oldest open rows all wait for a retry, looks past them for rows whose time has come and
-/// that are the first of their person.
-fn due_beyond(connection: &mut Connection, recipient: &RecipientId, now: Micros, limit: i64) -> Result<Vec<StoredDelivery>> {
-    let rows: Vec<DeliveryRow> = on!(connection, c => delivery::table
-        .filter(delivery::recipient.eq(recipient.as_str())
-            .and(open())
-            .and(delivery::next_at.le(now))
-            .and(delivery::lease_until.is_null().or(delivery::lease_until.le(now))))
-        .order(delivery::id)
-        .limit(limit.saturating_mul(4))
-        .select(DeliveryRow::as_select())
-        .load(c))?;
-    let mut heads: Vec<StoredDelivery> = Vec::new();
-    for row in rows {
-        let row = stored(row)?;
-        if heads.iter().any(|head| head.subject == row.subject) {
-            continue;
-        }
-        let first: Option<Id16> = on!(connection, c => delivery::table
-            .filter(delivery::subject.eq(Id16::from(row.subject))
-                .and(delivery::recipient.eq(recipient.as_str()))
-                .and(open()))
-            .order(delivery::id)
-            .select(delivery::id)
-            .first(c)
-            .optional())?;
-        if first == Some(Id16::from(row.id)) {
-            heads.push(row);
-        }
-        if i64::try_from(heads.len()).unwrap_or(i64::MAX) >= limit {
-            break;
-        }
-    }
-    Ok(heads)
-}
-
-/// Claims a promise: `sending` until the lease ends. False: somebody else has it, or it ended.
-///
-/// # Errors
-/// When the store cannot be written.
-pub fn claim(connection: &mut Connection, id: DeliveryId, seen: &StoredDelivery, holder: InstanceId, lease_until: Micros) -> Result<bool> {
-    let attempts = i32::try_from(seen.attempts).unwrap_or(i32::MAX);
-    let claimed = on!(connection, c => diesel::update(
-        delivery::table.filter(delivery::id.eq(Id16::from(id))
-            .and(delivery::state.eq(seen.state.code()))
-            .and(delivery::attempts.eq(attempts))))
-        .set((
-            delivery::state.eq(DeliveryState::Sending.code()),
-            delivery::attempts.eq(attempts.saturating_add(1)),
-            delivery::lease_until.eq(Some(lease_until)),
-            delivery::holder.eq(Some(Id16::from(holder))),
-        ))
-        .execute(c))?;
-    Ok(claimed == 1)
-}
-
-/// Ends or postpones a promise that this try holds. False: the try no longer holds it.
-///
-/// # Errors
-/// When the store cannot be written.
-pub fn settle(connection: &mut Connection, id: DeliveryId, attempt: u32, holder: InstanceId, settlement: &Settlement) -> Result<bool> {
-    let attempt = i32::try_from(attempt).unwrap_or(i32::MAX);
-    let (state, next_at, reason, settled_at) = match settlement {
-        Settlement::Delivered { at } => (DeliveryState::Delivered, *at, None, Some(*at)),
-        Settlement::Again { at, reason } => (DeliveryState::Due, *at, Some(reason.clone()), None),
-        Settlement::Dead { at, reason } => (DeliveryState::Dead, *at, Some(reason.clone()), Some(*at)),
-    };
-    let settled = on!(connection, c => diesel::update(
-        delivery::table.filter(delivery::id.eq(Id16::from(id))
-            .and(delivery::state.eq(DeliveryState::Sending.code()))
-            .and(delivery::attempts.eq(attempt))
-            .and(delivery::holder.eq(Some(Id16::from(holder))))))
-        .set((
-            delivery::state.eq(state.code()),
-            delivery::next_at.eq(next_at),
-            delivery::reason.eq(reason),
-            delivery::settled_at.eq(settled_at),
-            delivery::lease_until.eq(None::<Micros>),
-        ))
-        .execute(c))?;
-    Ok(settled == 1)
-}
-
-/// What becomes of a promise after a try.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settlement {
-    /// The recipient confirmed.
-    Delivered {
-        /// When.
-        at: Micros,
-    },
-    /// It will be tried again.
-    Again {
-        /// When.
-        at: Micros,
-        /// Why, in our words.
-        reason: String,
-    },
-    /// It is given up.
-    Dead {
-        /// When.
-        at: Micros,
-        /// Why: a code of ours or the recipient's status.
-        reason: String,
-    },
-}
-
-/// Drops a due promise because it may no longer be kept. False: it is no longer due.
-///
-/// # Errors
-/// When the store cannot be written.
-pub fn drop_due(connection: &mut Connection, seen: &StoredDelivery, reason: &str, at: Micros) -> Result<bool> {
-    let dropped = on!(connection, c => diesel::update(
-        delivery::table.filter(delivery::id.eq(Id16::from(seen.id)).and(delivery::state.eq(seen.state.code()))
-            .and(delivery::attempts.eq(i32::try_from(seen.attempts).unwrap_or(i32::MAX)))))
-        .set((
-            delivery::state.eq(DeliveryState::Dropped.code()),
-            delivery::reason.eq(Some(reason)),
-            delivery::settled_at.eq(Some(at)),
-        ))
-        .execute(c))?;
-    Ok(dropped == 1)
 }
 
 /// Drops everything that is due for these subjects and says how many promises that were.
@@ -315,40 +156,6 @@ pub fn on_the_wire(connection: &mut Connection, subjects: &[SubjectId], now: Mic
         .select(DeliveryRow::as_select())
         .load(c))?;
     rows.into_iter().map(stored).collect()
-}
-
-/// Dead letters of a recipient (of all, if none is named), oldest first.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn dead(connection: &mut Connection, recipient: Option<&RecipientId>, limit: i64) -> Result<Vec<StoredDelivery>> {
-    let rows: Vec<DeliveryRow> = on!(connection, c => {
-        let query = delivery::table.filter(dead_letter()).order(delivery::id).limit(limit).select(DeliveryRow::as_select());
-        match recipient {
-            Some(recipient) => query.filter(delivery::recipient.eq(recipient.as_str())).load(c),
-            None => query.load(c),
-        }
-    })?;
-    rows.into_iter().map(stored).collect()
-}
-
-/// Makes a dead letter due again, under the same id. False: it was not dead.
-///
-/// # Errors
-/// When the store cannot be written.
-pub fn replay(connection: &mut Connection, id: DeliveryId, at: Micros) -> Result<bool> {
-    let replayed = on!(connection, c => diesel::update(
-        delivery::table.filter(delivery::id.eq(Id16::from(id)).and(delivery::state.eq(DeliveryState::Dead.code()))))
-        .set((
-            delivery::state.eq(DeliveryState::Due.code()),
-            delivery::attempts.eq(0_i32),
-            delivery::next_at.eq(at),
-            delivery::lease_until.eq(None::<Micros>),
-            delivery::reason.eq(None::<String>),
-            delivery::settled_at.eq(None::<Micros>),
-        ))
-        .execute(c))?;
-    Ok(replayed == 1)
 }
 
 /// Forgets settled promises older than `before`, at most `limit`; the ledger of disclosures keeps
@@ -391,34 +198,67 @@ pub fn open_count(connection: &mut Connection) -> Result<i64> {
     Ok(on!(connection, c => delivery::table.filter(open()).count().get_result(c))?)
 }
 
-/// The recipients with open promises.
+/// How many promises to each recipient are due, on the wire, and dead. One look at the partial
+/// indexes, whose length is that of what is not settled.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn recipients_with_open(connection: &mut Connection) -> Result<Vec<RecipientId>> {
-    let rows: Vec<String> = on!(connection, c => delivery::table
-        .filter(open())
-        .select(delivery::recipient)
-        .distinct()
-        .load(c))?;
-    Ok(rows.iter().map(|recipient| RecipientId::new(recipient)).collect())
+pub fn unsettled(connection: &mut Connection) -> Result<Vec<(RecipientId, DeliveryState, i64)>> {
+    let mut found = Vec::new();
+    for (state, literal) in [(DeliveryState::Due, "delivery.state = 0"), (DeliveryState::Sending, "delivery.state = 1"), (DeliveryState::Dead, "delivery.state = 4")] {
+        let rows: Vec<(String, i64)> = on!(connection, c => delivery::table
+            .filter(diesel::dsl::sql::<Bool>(literal))
+            .group_by(delivery::recipient)
+            .select((delivery::recipient, diesel::dsl::count_star()))
+            .load(c))?;
+        found.extend(rows.into_iter().map(|(recipient, count)| (RecipientId::new(&recipient), state, count)));
+    }
+    Ok(found)
 }
 
-/// Remembers the pseudonym by which a recipient knows a subject.
+/// A pseudonym by which a recipient knows a subject.
+#[derive(Clone, Debug)]
+pub struct Pseudonym {
+    /// The recipient.
+    pub recipient: RecipientId,
+    /// The name, `sub_…`.
+    pub value: String,
+    /// Whose it is.
+    pub subject: SubjectId,
+    /// Version of the recipient's pseudonyms.
+    pub version: u32,
+}
+
+/// Remembers pseudonyms; those that are known already stay.
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn remember_pseudonym(connection: &mut Connection, recipient: &RecipientId, value: &str, subject: SubjectId, version: u32) -> Result<()> {
-    let version = i32::try_from(version).unwrap_or(i32::MAX);
-    on!(connection, c => diesel::insert_into(pseudonym::table)
-        .values((
-            pseudonym::recipient.eq(recipient.as_str()),
-            pseudonym::value.eq(value),
-            pseudonym::subject.eq(Id16::from(subject)),
-            pseudonym::version.eq(version),
-        ))
-        .on_conflict_do_nothing()
-        .execute(c))?;
+pub fn remember_pseudonyms(connection: &mut Connection, rows: &[Pseudonym]) -> Result<()> {
+    let version = |row: &Pseudonym| i32::try_from(row.version).unwrap_or(i32::MAX);
+    match connection {
+        Connection::Sqlite(c) => {
+            for row in rows {
+                diesel::insert_into(pseudonym::table)
+                    .values((
+                        pseudonym::recipient.eq(row.recipient.as_str()),
+                        pseudonym::value.eq(row.value.as_str()),
+                        pseudonym::subject.eq(Id16::from(row.subject)),
+                        pseudonym::version.eq(version(row)),
+                    ))
+                    .on_conflict_do_nothing()
+                    .execute(c)?;
+            }
+        }
+        Connection::Postgres(c) => {
+            let insert = insert_from_arrays("pseudonym", &["recipient", "value", "subject", "version"]);
+            diesel::sql_query(format!("{insert} ON CONFLICT DO NOTHING"))
+                .bind::<Array<Text>, _>(rows.iter().map(|row| row.recipient.as_str()).collect::<Vec<_>>())
+                .bind::<Array<Text>, _>(rows.iter().map(|row| row.value.as_str()).collect::<Vec<_>>())
+                .bind::<Array<Uuid16>, _>(rows.iter().map(|row| Id16::from(row.subject)).collect::<Vec<_>>())
+                .bind::<Array<Integer>, _>(rows.iter().map(version).collect::<Vec<_>>())
+                .execute(c)?;
+        }
+    }
     Ok(())
 }
 
@@ -527,13 +367,9 @@ fn on_wire() -> diesel::expression::SqlLiteral<Bool> {
     diesel::dsl::sql("delivery.state IN (0, 1) AND delivery.state = 1")
 }
 
-fn dead_letter() -> diesel::expression::SqlLiteral<Bool> {
-    diesel::dsl::sql("delivery.state = 4")
-}
-
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = delivery)]
-struct DeliveryRow {
+pub(super) struct DeliveryRow {
     id: Id16,
     recipient: String,
     purpose: String,
@@ -548,7 +384,7 @@ struct DeliveryRow {
     created_at: Micros,
 }
 
-fn stored(row: DeliveryRow) -> Result<StoredDelivery> {
+pub(super) fn stored(row: DeliveryRow) -> Result<StoredDelivery> {
     let malformed = Error::Malformed { table: "delivery" };
     Ok(StoredDelivery {
         id: row.id.into(),

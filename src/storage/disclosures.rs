@@ -37,8 +37,8 @@ pub struct Disclosure {
 }
 
 bulk_insert! {
-    /// Enters disclosures.
-    pub(super) fn insert_rows(row: Disclosure) into disclosure {
+    /// Enters disclosures that are not in the ledger yet.
+    pub(crate) fn insert_rows(row: Disclosure) into disclosure {
         id: Uuid16 = Id16::from(row.id),
         subject: Uuid16 = Id16::from(row.subject),
         recipient: Text = row.recipient.as_str(),
@@ -57,17 +57,25 @@ bulk_insert! {
 /// # Errors
 /// When the store cannot be written.
 pub fn insert(connection: &mut Connection, row: &Disclosure) -> Result<()> {
-    if let Some(delivery) = row.delivery {
-        let known: Option<Id16> = on!(connection, c => disclosure::table
-            .filter(disclosure::delivery.eq(Some(Id16::from(delivery))))
-            .select(disclosure::id)
-            .first(c)
-            .optional())?;
-        if known.is_some() {
-            return Ok(());
-        }
+    if let Some(delivery) = row.delivery
+        && !of_deliveries(connection, &[delivery])?.is_empty()
+    {
+        return Ok(());
     }
     insert_rows(connection, &[row])
+}
+
+/// Those of these deliveries that stand in the ledger already.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn of_deliveries(connection: &mut Connection, deliveries: &[DeliveryId]) -> Result<Vec<DeliveryId>> {
+    let keys: Vec<Option<Id16>> = deliveries.iter().map(|id| Some(Id16::from(*id))).collect();
+    let found: Vec<Option<Id16>> = on!(connection, c => disclosure::table
+        .filter(disclosure::delivery.eq_any(keys))
+        .select(disclosure::delivery)
+        .load(c))?;
+    Ok(found.into_iter().flatten().map(Into::into).collect())
 }
 
 /// The disclosures of these subjects, oldest first.

@@ -449,8 +449,10 @@ pub fn count_rows(connection: &mut Connection, subjects: &[SubjectId]) -> Result
         count!("consent_event", consent_event.subject),
         count!("delivery", delivery.subject),
         count!("pseudonym", pseudonym.subject),
-        count!("identity_edge", identity_edge.subject_a),
-        count!("identity_edge", identity_edge.subject_b),
+        ("identity_edge", on!(connection, c => identity_edge::table
+            .filter(identity_edge::subject_a.eq_any(&keys).or(identity_edge::subject_b.eq_any(&keys)))
+            .count()
+            .get_result::<i64>(c))?),
         ("idempotency", on!(connection, c => idempotency::table
             .filter(idempotency::subject.eq_any(nullable(&keys)))
             .count()

@@ -89,3 +89,15 @@ pub fn policy_files(connection: &mut Connection, hash: PolicyHash) -> Result<Opt
         .first(c)
         .optional())?)
 }
+
+/// When this policy was put in force last.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn policy_activated_at(connection: &mut Connection, hash: PolicyHash) -> Result<Option<Micros>> {
+    Ok(on!(connection, c => policy_version::table
+        .find(&hash.0[..])
+        .select(policy_version::activated_at)
+        .first(c)
+        .optional())?)
+}

@@ -23,6 +23,7 @@ pub mod imports;
 pub mod installation;
 pub mod keys;
 pub mod leases;
+pub mod queue;
 pub mod records;
 pub mod schema;
 pub mod seen_events;

@@ -179,3 +179,24 @@ pub struct RetainedRecord {
 pub fn count(connection: &mut Connection, subject: SubjectId) -> Result<i64> {
     Ok(on!(connection, c => record::table.filter(record::subject.eq(Id16::from(subject))).count().get_result(c))?)
 }
+
+/// Later than any event can have happened.
+const END_OF_TIME: Micros = Micros(253_402_300_799_000_000);
+
+/// A page of the records of these subjects, newest event first: those before `before`, at most
+/// `limit`.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn newest(connection: &mut Connection, subjects: &[SubjectId], before: Option<(Micros, RecordId)>, limit: i64) -> Result<Vec<StoredRecord>> {
+    let keys: Vec<Id16> = subjects.iter().copied().map(Id16::from).collect();
+    let (at, id) = before.unwrap_or((END_OF_TIME, RecordId::from_bytes([0; 16])));
+    let rows: Vec<Row> = on!(connection, c => record::table
+        .filter(record::subject.eq_any(keys))
+        .filter(record::occurred_at.lt(at).or(record::occurred_at.eq(at).and(record::id.lt(Id16::from(id)))))
+        .order((record::occurred_at.desc(), record::id.desc()))
+        .limit(limit)
+        .select(columns!())
+        .load(c))?;
+    Ok(rows.into_iter().map(stored).collect())
+}

@@ -249,6 +249,33 @@ pub fn profile_of(connection: &mut Connection, id: SubjectId) -> Result<Vec<Stor
     rows.into_iter().map(stored).collect()
 }
 
+/// The state rows of these subjects and of everybody in their profiles, ordered by id. Who no longer
+/// exists is left out.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn with_profiles(connection: &mut Connection, ids: &[SubjectId]) -> Result<Vec<StoredSubject>> {
+    let own: Vec<Id16> = ids.iter().copied().map(Id16::from).collect();
+    let mut rows: Vec<Row> =
+        on!(connection, c => subject::table.filter(subject::id.eq_any(&own)).select(columns!()).load(c))?;
+    let profiles: Vec<Id16> = rows.iter().map(|row| row.1).collect();
+    let roots: Vec<Id16> = profiles.iter().filter(|profile| !own.contains(profile)).copied().collect();
+    if !roots.is_empty() {
+        let found: Vec<Row> =
+            on!(connection, c => subject::table.filter(subject::id.eq_any(roots)).select(columns!()).load(c))?;
+        rows.extend(found);
+    }
+    // The partial index leaves roots out.
+    let others: Vec<Row> = on!(connection, c => subject::table
+        .filter(subject::profile.eq_any(profiles).and(subject::profile.ne(subject::id)))
+        .select(columns!())
+        .load(c))?;
+    rows.extend(others);
+    rows.sort_unstable_by_key(|row| row.0);
+    rows.dedup_by_key(|row| row.0);
+    rows.into_iter().map(stored).collect()
+}
+
 /// Subjects in the state of being erased, for the resumption of what was interrupted.
 ///
 /// # Errors

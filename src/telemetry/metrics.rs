@@ -74,6 +74,7 @@ table! {
     DELIVERY_SECONDS Histogram "amanat_delivery_seconds" ["recipient"] "Length of a try.";
     DELIVERY_PROMISES Gauge "amanat_delivery_promises" ["recipient", "state"] "Promises not settled, and dead letters.";
     DELIVERY_BREAKER Gauge "amanat_delivery_breaker_open" ["recipient"] "1 while the recipient's breaker is open.";
+    DELIVERY_UNADDRESSED Gauge "amanat_delivery_recipients_without_address" [] "Recipients of the policy that have no address; what they are promised stays due.";
     BARRIER_SECONDS Histogram "amanat_delivery_barrier_seconds" [] "How long stops waited for parcels on the wire.";
 
     STORE_QUEUE Gauge "amanat_store_queue_units" [] "Units of work that wait for the writer.";

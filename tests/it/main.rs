@@ -6,5 +6,7 @@ mod harness;
 
 mod bad_input;
 mod collecting;
+mod delivering;
+mod consents;
 mod log;
 mod wire;

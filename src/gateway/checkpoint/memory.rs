@@ -42,7 +42,8 @@ impl Memory {
     /// Replaces the note so that a crash leaves the old one or the new one.
     pub(in crate::gateway) fn write(&self, note: &str) -> Result<()> {
         make_private_folder(&self.folder)?;
-        let temporary = self.path.with_extension("checkpoint.new");
+        // A command may run beside the gateway; they must not write into one temporary file.
+        let temporary = self.path.with_extension(format!("checkpoint.{}", std::process::id()));
         let written = || -> std::io::Result<()> {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
             file.write_all(note.as_bytes())?;

@@ -48,7 +48,10 @@ impl Gateway {
         // missing altogether is news for the log.
         let newest = [&signed, &remembered].into_iter().flatten().max_by_key(|note| note.size);
         if let Some(newest) = newest.filter(|newest| remembered.as_ref().is_none_or(|old| old.size < newest.size)) {
-            memory.write(&newest.note)?;
+            // A gateway that runs beside this command may have remembered a newer one meanwhile.
+            if memory.read()? == remembered.as_ref().map(|old| old.note.clone()) {
+                memory.write(&newest.note)?;
+            }
         }
         let is_rebuilt = remembered.is_none() && signed.is_some();
         if is_rebuilt {

@@ -12,7 +12,7 @@ use crate::gateway::collect::Flaw;
 use crate::gateway::meeting::Handle;
 
 use super::notice::Shown;
-use super::record::Known;
+use super::known::Known;
 use super::{Action, Caller, Choice, Interaction};
 
 macro_rules! codes {

@@ -9,9 +9,13 @@
 //! time it is read.
 
 mod check;
+mod known;
+mod marketing;
 mod notice;
+mod people;
 mod read;
 mod record;
+mod state;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -257,7 +261,7 @@ impl Gateway {
             let handles = self.handles(&policy, caller, interaction);
             let mut violations = check::violations(&policy.policy, caller, interaction, &shown, &handles, now);
             if violations.is_empty() {
-                let known = record::Known::look(self, &policy, caller, interaction, &shown, handles, attempt > 0, now).await?;
+                let known = known::Known::look(self, &policy, caller, interaction, &shown, handles, attempt > 0, now).await?;
                 violations = check::against_person(interaction, &known);
                 if violations.is_empty() {
                     let prepared = record::prepare(self, &policy, caller, interaction, &shown, known, now)?;

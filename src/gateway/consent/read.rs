@@ -10,7 +10,9 @@ use crate::gateway::{Error, Gateway, Result, rows};
 use crate::storage::consents::{self, StoredEvent};
 use crate::storage::subjects;
 
-use super::record::{self, Known, Now};
+use super::known::Known;
+use super::record;
+use super::state::Now;
 use super::{Act, Actor, Caller, Consented, Interaction, TRIES};
 
 /// A consent line.

@@ -137,7 +137,7 @@ fn expected_origin(trust: Option<&Trust>, head: Option<&LogHead>) -> Option<Stri
     stored.filter(is_trusted).or_else(|| trust.logs().first().map(|key| key.name().to_owned()))
 }
 
-const fn code(error: CheckpointError) -> Code {
+pub(super) const fn code(error: CheckpointError) -> Code {
     match error {
         CheckpointError::Malformed => Code::Malformed,
         CheckpointError::Origin => Code::OriginMismatch,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
-use crate::audit::finding::{Code, Finding, Report};
+use crate::audit::finding::{Code, Finding, Position, Report, Severity};
 use crate::audit::tile::TILE_WIDTH;
 use crate::audit::tree::{Frontier, Hash};
 use crate::audit::verify::{EntryWatch, LeafRow, Verifier};
@@ -67,8 +67,9 @@ impl<'a> Reading<'a> {
             self.watch_partition(partition, from, findings)?;
         }
         let report = verifier.finish();
+        findings.extend(self.tiles.findings(&report));
         if let Some(head) = head {
-            let is_sound = report.findings.is_empty() && findings.is_empty();
+            let is_sound = !report.findings.iter().chain(&*findings).any(|finding| finding.severity >= Severity::Invalid);
             if report.size < head.size {
                 let text = "The head of the log counts leaves that are not there.";
                 findings.push(Finding::between(Code::LeafMissing, report.size, head.size - 1, text));
@@ -132,7 +133,7 @@ impl<'a> Reading<'a> {
             if head.is_some_and(|head| head.size == self.stored.size()) {
                 *root_at_head = Some(self.stored.root());
             }
-            self.tiles.take(self.connection, hash, findings)?;
+            self.tiles.take(self.connection, hash)?;
         }
         Ok(())
     }
@@ -184,14 +185,22 @@ struct Tiles {
     indexes: Vec<u64>,
     /// A log that does not begin with a full tile is not compared.
     is_aligned: bool,
+    wrong: Vec<WrongTile>,
+}
+
+struct WrongTile {
+    level: u8,
+    index: u64,
+    from: u64,
+    to: u64,
 }
 
 impl Tiles {
     const fn new(first: u64) -> Self {
-        Self { levels: Vec::new(), indexes: Vec::new(), is_aligned: first == 0 }
+        Self { levels: Vec::new(), indexes: Vec::new(), is_aligned: first == 0, wrong: Vec::new() }
     }
 
-    fn take(&mut self, connection: &mut Connection, hash: Hash, findings: &mut Vec<Finding>) -> Result<()> {
+    fn take(&mut self, connection: &mut Connection, hash: Hash) -> Result<()> {
         if !self.is_aligned {
             return Ok(());
         }
@@ -209,13 +218,33 @@ impl Tiles {
             if stored != Some((hashes.concat(), root.to_vec())) {
                 let leaves = TILE_WIDTH.saturating_pow(u32::from(level) + 1);
                 let from = index.saturating_mul(leaves);
-                let text = format!("The stored tile {index} of level {level} is not what it is made of.");
-                findings.push(Finding::between(Code::TilePoisoned, from, from.saturating_add(leaves - 1), text));
+                self.wrong.push(WrongTile { level, index: *index, from, to: from.saturating_add(leaves - 1) });
             }
             hashes.clear();
             *index += 1;
             hash = root;
         }
         Ok(())
+    }
+
+    /// The wrong tiles. Behind a leaf that is missing, moved or altered, tiles differ because of it.
+    fn findings(&self, report: &Report) -> Vec<Finding> {
+        let first_fault = report
+            .findings
+            .iter()
+            .filter(|finding| finding.severity >= Severity::Invalid)
+            .filter_map(|finding| match finding.position {
+                Position::Leaf { seq } => Some(seq),
+                Position::Between { from, .. } => Some(from),
+                Position::Whole {} => None,
+            })
+            .min();
+        let alone = self.wrong.iter().filter(|tile| first_fault.is_none_or(|fault| tile.to < fault));
+        alone
+            .map(|tile| {
+                let text = format!("The stored tile {} of level {} is not what it is made of.", tile.index, tile.level);
+                Finding::between(Code::TilePoisoned, tile.from, tile.to, text)
+            })
+            .collect()
     }
 }

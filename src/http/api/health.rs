@@ -29,6 +29,9 @@ pub(in crate::http) async fn readyz(call: Call) -> Result<Answer, Problem> {
     if free.saturating_mul(5) < most {
         reasons.push("the queue of writes is nearly full".to_owned());
     }
+    if call.app.house.log_refusal().is_some() {
+        reasons.push("the audit log is not the one that was signed".to_owned());
+    }
     if !call.app.house.stores_answer().await {
         reasons.push("the data store does not answer".to_owned());
     }

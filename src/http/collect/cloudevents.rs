@@ -36,6 +36,14 @@ pub(super) fn parse(request: &Request<'_>, setting: Setting<'_>) -> Result<Parse
     }
 }
 
+/// One line of a file, with the time it says it happened at.
+pub(super) fn line(raw: &[u8], setting: Setting<'_>) -> Result<super::line::Dated, Flaw> {
+    let event = from_json(raw, 0, setting).map_err(|rejected| rejected.flaw)?;
+    let document = Document::read(raw)?;
+    let time = document.root().and_then(|root| root.member("time"));
+    Ok((event, super::event::moment(time)))
+}
+
 enum Mode {
     Batch,
     Structured,

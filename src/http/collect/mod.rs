@@ -13,6 +13,7 @@ pub mod event;
 pub mod handshake;
 pub mod json;
 pub mod key;
+pub mod line;
 mod reader;
 pub mod refusal;
 pub mod reply;

@@ -52,6 +52,14 @@ pub(super) fn batch(body: &[u8], setting: Setting<'_>) -> Result<Parsed, Refusal
     })
 }
 
+/// One line of a file, with the time it says it happened at.
+pub(super) fn line(raw: &[u8], setting: Setting<'_>) -> Result<super::line::Dated, Flaw> {
+    let event = item(raw, 0, None, None, setting).map_err(|rejected| rejected.flaw)?;
+    let document = Document::read(raw)?;
+    let members = document.root().map(Members::of).unwrap_or_default();
+    Ok((event, moment(members.timestamp_of(setting))))
+}
+
 /// The most bytes of a part that a batch gives to all its items, and the most keys in it: each item
 /// takes a copy of what it lacks, so that a small request must not become a large one.
 const GENERAL_BYTES: usize = 8 << 10;

@@ -157,7 +157,10 @@ CREATE TABLE delivery (
   settled_at INTEGER,
   entry BLOB NOT NULL
 ) STRICT;
-CREATE INDEX delivery_open ON delivery (recipient, id) WHERE state IN (0, 1);
+-- What may be claimed is found by the time it is due, what was left on the wire by the end of its lease,
+-- and whether somebody's earlier promise stands before it by the third: each look is bounded.
+CREATE INDEX delivery_due ON delivery (recipient, next_at, id) WHERE state = 0;
+CREATE INDEX delivery_sending ON delivery (recipient, lease_until) WHERE state = 1;
 CREATE INDEX delivery_open_subject ON delivery (subject, recipient, id) WHERE state IN (0, 1);
 CREATE INDEX delivery_dead ON delivery (recipient, id) WHERE state = 4;
 CREATE INDEX delivery_subject ON delivery (subject);

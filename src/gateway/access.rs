@@ -1,1 +1,0 @@
-//! What is held about a person, as the access package shows it (Art. 15).

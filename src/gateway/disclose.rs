@@ -1,1 +1,0 @@
-//! A decision is asked for; a recipient pulls the fields it may have.

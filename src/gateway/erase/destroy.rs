@@ -1,0 +1,168 @@
+//! E2 and E3: what must outlive the loss of both stores is written to files, then the keys go.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::crypto::mac::hash;
+use crate::domain::id::SubjectId;
+use crate::gateway::journal::{Stop, StopKind};
+use crate::gateway::keyholder::HOLDER_SUBJECT;
+use crate::gateway::{Error, Gateway, Result};
+use crate::storage::erasures::StoredErasure;
+use crate::storage::keys::{self, StoredAuditKey, StoredTombstone};
+use crate::storage::{Id16, subject_requests};
+
+use super::ledger::WrittenPlan;
+use super::plan::fingerprint;
+
+impl Gateway {
+    /// E2: a line for each subject and each suppressed address in every place of the journal of
+    /// stops, and the fingerprints in the memory of the log. Written again by a resumed run: a line
+    /// twice says nothing else than once.
+    pub(super) async fn remember_erasure(&self, ledger: &StoredErasure) -> Result<()> {
+        let plan = WrittenPlan::of(ledger)?;
+        let at = ledger.started_at.timestamp();
+        let mut stops: Vec<Stop> = ledger
+            .subjects
+            .iter()
+            .map(|subject| Stop { kind: StopKind::Erasure, subject: *subject, what: String::new(), at })
+            .collect();
+        if let Some(subject) = ledger.subjects.first() {
+            stops.extend(plan.suppressions.iter().map(|value| Stop {
+                kind: StopKind::Suppression,
+                subject: *subject,
+                what: value.clone(),
+                at,
+            }));
+        }
+        self.journal.write(stops).await?;
+        let path = self.erased_memory();
+        let fingerprints = ledger.fingerprints.clone();
+        tokio::task::spawn_blocking(move || append_fingerprints(&path, &fingerprints))
+            .await
+            .map_err(|_| Error::WrongState("the memory of the log cannot be written"))?
+    }
+
+    /// E3: one transaction of the key store, then no process holds the keys any more.
+    pub(super) async fn destroy_keys(&self, ledger: &StoredErasure) -> Result<()> {
+        let plan = WrittenPlan::of(ledger)?;
+        let now = self.source.now();
+        let mut doomed = Vec::with_capacity(ledger.subjects.len());
+        for subject in &ledger.subjects {
+            let kept_version = plan.kept_version(*subject);
+            // Whoever keeps something goes on with audit keys that have said nothing yet.
+            let successors = match kept_version {
+                Some(_) => self.keyholder.make_audit_keys(*subject, now)?.to_vec(),
+                None => Vec::new(),
+            };
+            doomed.push(Doomed { subject: *subject, kept_version, successors });
+        }
+        let subjects = ledger.subjects.clone();
+        let packages = self
+            .database
+            .read(move |c| subject_requests::package_keys_of(c, &subjects))
+            .await
+            .map_err(Error::store)?;
+        let fingerprints = ledger.fingerprints.clone();
+        self.keyholder
+            .store()
+            .write(move |connection| {
+                for doomed in &doomed {
+                    doomed.destroy(connection, &fingerprints, now.into())?;
+                }
+                for key in &packages {
+                    keys::delete_owned_key(connection, *key)?;
+                }
+                Ok(())
+            })
+            .await
+            .map_err(Error::keys)?;
+        self.keyholder.store().flush_destroyed().await.map_err(Error::keys)?;
+        for subject in &ledger.subjects {
+            self.keyholder.evict(*subject);
+        }
+        self.forget(ledger.subjects.iter().copied());
+        self.forget_identifiers();
+        if !self.keyholder.store().location().is_sqlite() {
+            // Other instances let go of opened keys at the stated bound at the latest.
+            tokio::time::sleep(self.keyholder.stated_bound() + Duration::from_secs(1)).await;
+        }
+        Ok(())
+    }
+
+    /// The file that recognises a resurrected key: `<hex H(origin)[..4]>.erased`.
+    pub(super) fn erased_memory(&self) -> PathBuf {
+        let digest = hash(self.origin.as_bytes());
+        let name: String = data_encoding::HEXLOWER.encode(&digest).chars().take(8).collect();
+        self.settings.memory.join(format!("{name}.erased"))
+    }
+}
+
+/// One subject whose keys go.
+struct Doomed {
+    subject: SubjectId,
+    kept_version: Option<u32>,
+    successors: Vec<StoredAuditKey>,
+}
+
+impl Doomed {
+    /// Deletes every key whose fingerprint stands in the ledger and sets its tombstone. A key that
+    /// does not stand there was made by this very step before it was interrupted.
+    fn destroy(&self, connection: &mut crate::storage::Connection, fingerprints: &[[u8; 32]], at: crate::storage::Micros) -> crate::storage::Result<()> {
+        let holder = Id16::from(self.subject);
+        let whole = self.kept_version.is_none();
+        let tombstone = |purpose: &str, version: u32, commitment: [u8; 32]| StoredTombstone {
+            purpose: purpose.to_owned(),
+            holder,
+            version,
+            commitment,
+            whole,
+            erased_at: at,
+        };
+        let mut tombstones = Vec::new();
+        for key in keys::subject_keys(connection, &[holder])? {
+            if let Some(commitment) = fingerprint(&key.wrapped).filter(|found| fingerprints.contains(found)) {
+                tombstones.push(tombstone("dek", key.version, commitment));
+            }
+        }
+        for key in keys::audit_keys_of(connection, HOLDER_SUBJECT, holder)? {
+            if let Some(commitment) = fingerprint(&key.wrapped).filter(|found| fingerprints.contains(found)) {
+                tombstones.push(tombstone("audit", u32::try_from(key.class).unwrap_or(0), commitment));
+            }
+        }
+        if tombstones.is_empty() {
+            return Ok(());
+        }
+        keys::delete_subject_keys(connection, holder, self.kept_version)?;
+        keys::delete_audit_keys(connection, HOLDER_SUBJECT, holder)?;
+        keys::insert_tombstones(connection, &tombstones)?;
+        keys::insert_audit_keys(connection, &self.successors)
+    }
+}
+
+/// Appends the fingerprints that do not stand in the file yet, one line each, and makes them durable.
+fn append_fingerprints(path: &std::path::Path, fingerprints: &[[u8; 32]]) -> Result<()> {
+    let failed = |source| Error::File { what: "cannot write the memory of destroyed keys", path: path.display().to_string(), source };
+    let folder = path.parent().unwrap_or(std::path::Path::new("."));
+    crate::gateway::set_up::make_private_folder(folder)?;
+    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
+    let mut known = String::new();
+    file.read_to_string(&mut known).map_err(failed)?;
+    let mut text = String::new();
+    // A line that a crash cut short is ignored by readers; it must not swallow the next one.
+    if !known.is_empty() && !known.ends_with('\n') {
+        text.push('\n');
+    }
+    for fingerprint in fingerprints {
+        let line = data_encoding::HEXLOWER.encode(fingerprint);
+        if !known.lines().any(|stands| stands == line) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+}
