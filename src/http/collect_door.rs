@@ -19,7 +19,7 @@ use crate::gateway::{self};
 use super::app::{App, Phase};
 use super::call::{problem_response, receive};
 use super::collect::refusal::{Flaw, Refusal};
-use super::collect::reply::{self, Audience, Later, Outcome, Reply, Verdict};
+use super::collect::reply::{self, Audience, Outcome, Reply, Verdict};
 use super::collect::request::Request;
 use super::collect::route::{self, Route};
 use super::collect::{self, Setting, body, cors, handshake, key, rudderstack, segment};
@@ -87,7 +87,8 @@ async fn answer(app: &Arc<App>, policy: &Arc<PolicyInForce>, head: Request<'_>, 
         }
     }
     if head.method != route.method() {
-        return reply::refused(Refusal::Method);
+        let methods = if route.method() == "GET" { "GET, OPTIONS" } else { "POST, OPTIONS" };
+        return reply::problem(&Problem::new(Code::MethodNotAllowed).allow(methods));
     }
     match route {
         Route::Metrics => return reply::verdicts(&[], collect::Form::Batch, &[], QUIET),
@@ -95,20 +96,21 @@ async fn answer(app: &Arc<App>, policy: &Arc<PolicyInForce>, head: Request<'_>, 
         _ => {}
     }
     if app.phase() != Phase::Serving {
-        return reply::later(Later::Stopping, spread(5));
+        return reply::later(if app.phase() == Phase::Starting { Code::Starting } else { Code::Stopping }, spread(5));
     }
     match take(app, policy, head, route, payload).await {
         Ok(reply) => reply,
         Err(Stopped::Refused(refusal)) => reply::refused(refusal),
-        Err(Stopped::Busy(seconds)) => reply::later(Later::Busy, spread(seconds)),
-        Err(Stopped::Failed(problem)) => as_reply(&problem),
+        Err(Stopped::Later(why, seconds)) => reply::later(why, spread(seconds)),
+        Err(Stopped::Failed(problem)) => reply::problem(&problem),
     }
 }
 
 /// Why a request is not taken.
 enum Stopped {
     Refused(Refusal),
-    Busy(u64),
+    /// The same request should come again after so many seconds.
+    Later(Code, u64),
     Failed(Problem),
 }
 
@@ -133,14 +135,18 @@ async fn take(
     if let Some((collector, rules)) = &known_before
         && !app.admits(collector.token, rules.trust)
     {
-        return Err(Stopped::Busy(1));
+        return Err(Stopped::Later(Code::RateLimited, 1));
     }
     if matches!(route, Route::SourceConfig) {
         let (collector, _) = known_before.ok_or(Refusal::Key)?;
         let given = before.ok_or(Refusal::Key)?;
         return Ok(rudderstack::source_config(collector.id.as_str(), given.as_str(), app.house.source.now()));
     }
-    let received = receive(payload, app.limits.body, app.body_time).await.map_err(Stopped::Failed)?;
+    // A body that does not come in time is one to send again: 408 and 400 would be final for SDKs.
+    let received = tokio::time::timeout(app.body_time, receive(payload, app.limits.body, app.body_time.saturating_mul(2)))
+        .await
+        .map_err(|_| Stopped::Later(Code::Overloaded, 1))?
+        .map_err(Stopped::Failed)?;
     let received_at = app.house.source.now();
     let decoded = body::decode(&received, head.lines("content-encoding"), app.limits.body)?;
     let (collector, rules) = match known_before {
@@ -153,7 +159,7 @@ async fn take(
             let given = key::with_body(None, &decoded)?;
             let (collector, rules) = look_up(app, policy, given.as_str())?;
             if !app.admits(collector.token, rules.trust) {
-                return Err(Stopped::Busy(1));
+                return Err(Stopped::Later(Code::RateLimited, 1));
             }
             (collector, rules)
         }
@@ -187,7 +193,7 @@ async fn take(
     if collection.verdicts.contains(&Taken::Later) {
         // Some are stored and some are not: the client sends all again, and the stored ones are
         // then duplicates.
-        return Err(Stopped::Busy(2));
+        return Err(Stopped::Later(Code::Overloaded, 2));
     }
     let mut outcomes: Vec<Outcome<'_>> = Vec::with_capacity(count);
     for ((place, verdict), message_id) in places.iter().zip(&collection.verdicts).zip(&collection.message_ids) {
@@ -233,8 +239,13 @@ fn origins(policy: &PolicyInForce) -> impl Iterator<Item = &str> {
 fn stopped(error: gateway::Error) -> Stopped {
     match error {
         gateway::Error::StoreUnavailable(_) | gateway::Error::KeysUnavailable(_) | gateway::Error::Contention => {
+            let why = match &error {
+                gateway::Error::StoreUnavailable(_) => Code::StoreUnavailable,
+                gateway::Error::KeysUnavailable(_) => Code::KeysUnavailable,
+                _ => Code::Overloaded,
+            };
             tracing::warn!(error = crate::telemetry::cause(&error), "events could not be stored; their sender is asked to come again");
-            Stopped::Busy(5)
+            Stopped::Later(why, 5)
         }
         gateway::Error::NotFound => Stopped::Refused(Refusal::Key),
         other => Stopped::Failed(Problem::from(other)),
@@ -247,11 +258,6 @@ fn spread(seconds: u64) -> u64 {
     static TURN: AtomicU64 = AtomicU64::new(0);
     let turn = TURN.fetch_add(7, Ordering::Relaxed) % 41;
     (seconds.saturating_mul(80 + turn) / 100).max(1)
-}
-
-fn as_reply(problem: &Problem) -> Reply {
-    let answer = problem.answer(Door::Collector);
-    Reply { status: answer.status, headers: answer.headers, body: answer.body }
 }
 
 const QUIET: Audience = Audience { trust: Trust::Public, protocol: Protocol::Segment, accepts_json: true };

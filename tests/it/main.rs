@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod bad_input;
 mod collecting;
 mod delivering;
 mod consents;

@@ -74,7 +74,7 @@ impl Parsed {
                         *facts.undeclared.entry(name.clone()).or_default() += 1;
                     }
                 }
-                Err(rejected) => *facts.rejected.entry(rejected.flaw.code()).or_default() += 1,
+                Err(rejected) => *facts.rejected.entry(rejected.flaw.code().as_str()).or_default() += 1,
             }
         }
         facts

@@ -1,6 +1,8 @@
 //! What a collector refuses: a whole request, or one event of it. Never with the value that was
 //! wrong, for that may be personal.
 
+use super::super::problem::Code;
+
 /// Why one event is `rejected`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
@@ -31,17 +33,17 @@ pub enum Flaw {
 }
 
 impl Flaw {
-    /// The code in a verdict.
+    /// The code in a verdict, and of the problem where the event stands alone.
     #[must_use]
-    pub const fn code(self) -> &'static str {
+    pub const fn code(self) -> Code {
         match self {
-            Self::Malformed => "event_malformed",
-            Self::DuplicateJsonKey => "duplicate_json_key",
-            Self::EventTooLarge => "event_too_large",
-            Self::IdentifierInvalid => "identifier_invalid",
-            Self::IdentifierBlocked => "identifier_blocked",
-            Self::NeedsServerKey => "needs_server_key",
-            Self::CloudeventsAttributeEncoding => "cloudevents_attribute_encoding",
+            Self::Malformed => Code::EventMalformed,
+            Self::DuplicateJsonKey => Code::DuplicateJsonKey,
+            Self::EventTooLarge => Code::EventTooLarge,
+            Self::IdentifierInvalid => Code::IdentifierInvalid,
+            Self::IdentifierBlocked => Code::IdentifierBlocked,
+            Self::NeedsServerKey => Code::NeedsServerKey,
+            Self::CloudeventsAttributeEncoding => Code::CloudeventsAttributeEncoding,
         }
     }
 }
@@ -83,34 +85,26 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The HTTP status: what makes each client drop or repeat (`ecosystem.md` 1.2).
+    /// The code of the problem; its status is what makes each client drop or repeat
+    /// (`ecosystem.md` 1.2).
     #[must_use]
-    pub const fn status(self) -> u16 {
+    pub const fn code(self) -> Code {
         match self {
-            Self::Malformed | Self::BatchTooLong | Self::Event(_) => 400,
-            Self::Key => 401,
-            Self::Origin => 403,
-            Self::NotFound => 404,
-            Self::Method => 405,
-            Self::BodyTooLarge => 413,
-            Self::Coding | Self::MediaType => 415,
+            Self::Malformed => Code::MalformedBody,
+            Self::BatchTooLong => Code::BatchTooLong,
+            Self::Event(flaw) => flaw.code(),
+            Self::Key => Code::Unauthenticated,
+            Self::Origin => Code::OriginNotAllowed,
+            Self::NotFound => Code::NotFound,
+            Self::Method => Code::MethodNotAllowed,
+            Self::BodyTooLarge => Code::BodyTooLarge,
+            Self::Coding | Self::MediaType => Code::UnsupportedMediaType,
         }
     }
 
-    /// The stable code of the problem document.
+    /// The HTTP status.
     #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::BatchTooLong => "batch_too_long",
-            Self::Event(flaw) => flaw.code(),
-            Self::Key => "write_key_invalid",
-            Self::Origin => "origin_not_allowed",
-            Self::NotFound => "not_found",
-            Self::Method => "method_not_allowed",
-            Self::BodyTooLarge => "body_too_large",
-            Self::Coding => "content_coding_unsupported",
-            Self::MediaType => "media_type_unsupported",
-        }
+    pub const fn status(self) -> u16 {
+        self.code().status()
     }
 }

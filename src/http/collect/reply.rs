@@ -3,10 +3,13 @@
 //! A public key sees only `accepted` and `rejected`: anything finer would tell whoever copied the
 //! key from a web page whether a person objected, was erased or is known (`ecosystem.md` 1.3).
 
+use std::time::Duration;
+
 use crate::domain::id::RecipientId;
 use crate::domain::policy::{Protocol, Trust};
 use crate::domain::reason::Reason;
 
+use super::super::problem::{Code, Door, Problem};
 use super::Form;
 use super::json::quoted;
 use super::refusal::{Flaw, Refusal};
@@ -131,7 +134,7 @@ fn line(body: &mut String, outcome: Outcome<'_>, audience: Audience) {
         }
         Verdict::Rejected(flaw) => {
             body.push_str(",\"code\":");
-            body.push_str(&quoted(flaw.code()));
+            body.push_str(&quoted(flaw.code().as_str()));
         }
         Verdict::Accepted | Verdict::Duplicate => {}
     }
@@ -149,58 +152,23 @@ fn shown(id: &str, protocol: Protocol) -> &str {
 /// A refusal of the whole request as a problem (RFC 9457).
 #[must_use]
 pub fn refused(refusal: Refusal) -> Reply {
-    let mut reply = problem(refusal.status(), refusal.code(), &refusal.to_string());
-    if refusal == Refusal::Key {
-        // Not `Basic`: a browser would ask its user for a name and a password.
-        reply
-            .headers
-            .push(("www-authenticate", "Bearer".to_owned()));
-    }
-    reply
-}
-
-/// Why a client should come again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Later {
-    /// Rate, full queue, low disk, a store that is slow or away: 429, for Segment's clients give up
-    /// sooner on 503.
-    Busy,
-    /// Starting or stopping: 503.
-    Stopping,
+    problem(&Problem::new(refusal.code()).detail(refusal.to_string()))
 }
 
 /// An answer that asks the client to send the same again after so many whole seconds; what is out
 /// of 1 to 300 is cut, for clients do so too. The spread over clients is the caller's.
 #[must_use]
-pub fn later(why: Later, seconds: u64) -> Reply {
-    let (status, code, title) = match why {
-        Later::Busy => (
-            429,
-            "too_many_requests",
-            "too much arrives at once; send this again later",
-        ),
-        Later::Stopping => (
-            503,
-            "unavailable",
-            "the gateway is starting or stopping; send this again later",
-        ),
-    };
-    let mut reply = problem(status, code, title);
-    reply
-        .headers
-        .push(("retry-after", seconds.clamp(1, 300).to_string()));
-    reply
+pub fn later(why: Code, seconds: u64) -> Reply {
+    problem(&Problem::new(why).retry_after(Duration::from_secs(seconds)))
 }
 
-/// The members of RFC 9457, `code`, and `message`: without the last, a Python client takes a final
-/// refusal for a fault of the network and repeats it.
-fn problem(status: u16, code: &str, title: &str) -> Reply {
-    let title = quoted(title);
-    let code = quoted(code);
-    let body = format!(
-        r#"{{"type":"about:blank","title":{title},"status":{status},"code":{code},"message":{title}}}"#
-    );
-    Reply::new(status, "application/problem+json", body.into_bytes())
+/// A problem as collectors' clients are told.
+#[must_use]
+pub fn problem(problem: &Problem) -> Reply {
+    let answer = problem.answer(Door::Collector);
+    let mut headers = answer.headers;
+    headers.push(("referrer-policy", "no-referrer".to_owned()));
+    Reply { status: answer.status, headers, body: answer.body }
 }
 
 /// The smallest picture there is: 1×1, transparent.
@@ -334,10 +302,10 @@ mod tests {
         let reply = refused(Refusal::BatchTooLong);
         let body = String::from_utf8(reply.body).unwrap();
         assert!(
-            body.contains(r#""code":"batch_too_long""#) && body.contains(r#""message":"the batch"#)
+            body.contains(r#""code":"batch_too_long""#) && body.contains(r#""message":"The batch"#)
         );
-        assert_eq!(later(Later::Busy, 9_000).header("retry-after"), Some("300"));
-        assert_eq!(later(Later::Stopping, 0).status, 503);
+        assert_eq!(later(Code::Overloaded, 9_000).header("retry-after"), Some("300"));
+        assert_eq!(later(Code::Stopping, 0).status, 503);
         assert_eq!(pixel().body.len(), 43);
     }
 }

@@ -217,7 +217,7 @@ fn codes(parsed: &Parsed) -> Vec<&'static str> {
         .iter()
         .map(|item| {
             item.as_ref()
-                .map_or_else(|rejected| rejected.flaw.code(), |_| "accepted")
+                .map_or_else(|rejected| rejected.flaw.code().as_str(), |_| "accepted")
         })
         .collect()
 }
