@@ -196,7 +196,7 @@ fn events(house: &Gateway, collector: &CollectorId, batch: &[Row], known: &Known
         .iter()
         .map(|row| {
             let event = match &row.content {
-                Ok(text) => line::read(text, setting).map_err(|flaw| flaw.code()),
+                Ok(text) => line::read(text, setting).map_err(|flaw| flaw.code().as_str()),
                 Err(code) => Err(*code),
             };
             let event = event.map(|mut event| {

@@ -61,11 +61,6 @@ enum Command {
     Import(import::ImportArguments),
     Config(config::ConfigArguments),
     Migrate(migrate::MigrateArguments),
-    /// Verifies the audit log and proves what stands in it.
-    Audit {
-        #[command(subcommand)]
-        command: audit::AuditCommand,
-    },
     /// Asks a running gateway whether it lives; for health checks of containers.
     #[command(hide = true)]
     Healthcheck {

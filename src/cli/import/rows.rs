@@ -146,7 +146,7 @@ impl Csv {
         if record.as_slice().len() > self.longest {
             return Err("event_too_large");
         }
-        self.header.event(cells.into_iter()).map(String::into_bytes).map_err(|flaw| flaw.code())
+        self.header.event(cells.into_iter()).map(String::into_bytes).map_err(|flaw| flaw.code().as_str())
     }
 }
 
