@@ -125,7 +125,11 @@ impl Serving {
                 body_time: config.limits.body_time,
                 public_key_rate: rate(config.limits.public_key_rate),
                 server_key_rate: rate(config.limits.server_key_rate),
-                metrics_token: config.metrics.token.as_ref().map(|token| zeroize::Zeroizing::new(token.reveal().to_owned())),
+                metrics_token: config
+                    .metrics
+                    .token
+                    .as_ref()
+                    .map(|token| zeroize::Zeroizing::new(token.reveal().to_owned())),
                 figures,
             },
         );
@@ -142,7 +146,17 @@ impl Serving {
         let dispatch = app.house.dispatch(&carriers);
         app.enter(Phase::Serving);
         tracing::info!(address = %address, "amanat serves");
-        Ok(Self { app, address, handle, server, publisher, stop_publisher, housekeeping, dispatch, time_limit: config.delivery.time_limit })
+        Ok(Self {
+            app,
+            address,
+            handle,
+            server,
+            publisher,
+            stop_publisher,
+            housekeeping,
+            dispatch,
+            time_limit: config.delivery.time_limit,
+        })
     }
 
     /// Stops in order: no new work, what was accepted is finished, the log says so.

@@ -76,13 +76,20 @@ fn preflight(request: &HttpRequest, app: &App, path: &str) -> HttpResponse {
     response(reply, Vec::new())
 }
 
-async fn answer(app: &Arc<App>, policy: &Arc<PolicyInForce>, head: Request<'_>, route: &Route<'_>, payload: Payload) -> Reply {
+async fn answer(
+    app: &Arc<App>,
+    policy: &Arc<PolicyInForce>,
+    head: Request<'_>,
+    route: &Route<'_>,
+    payload: Payload,
+) -> Reply {
     if head.method == "OPTIONS" {
         if cors::is_preflight(&head) {
             return cors::preflight(&head, origins(policy));
         }
         if matches!(route, Route::Events) {
-            let webhooks = policy.policy.collectors.values().flat_map(|rules| rules.webhook_origins.iter().map(String::as_str));
+            let webhooks =
+                policy.policy.collectors.values().flat_map(|rules| rules.webhook_origins.iter().map(String::as_str));
             return handshake::answer(&head, webhooks, app.handshake_rate);
         }
     }
@@ -143,10 +150,11 @@ async fn take(
         return Ok(rudderstack::source_config(collector.id.as_str(), given.as_str(), app.house.source.now()));
     }
     // A body that does not come in time is one to send again: 408 and 400 would be final for SDKs.
-    let received = tokio::time::timeout(app.body_time, receive(payload, app.limits.body, app.body_time.saturating_mul(2)))
-        .await
-        .map_err(|_| Stopped::Later(Code::Overloaded, 1))?
-        .map_err(Stopped::Failed)?;
+    let received =
+        tokio::time::timeout(app.body_time, receive(payload, app.limits.body, app.body_time.saturating_mul(2)))
+            .await
+            .map_err(|_| Stopped::Later(Code::Overloaded, 1))?
+            .map_err(Stopped::Failed)?;
     let received_at = app.house.source.now();
     let decoded = body::decode(&received, head.lines("content-encoding"), app.limits.body)?;
     let (collector, rules) = match known_before {
@@ -244,7 +252,10 @@ fn stopped(error: gateway::Error) -> Stopped {
                 gateway::Error::KeysUnavailable(_) => Code::KeysUnavailable,
                 _ => Code::Overloaded,
             };
-            tracing::warn!(error = crate::telemetry::cause(&error), "events could not be stored; their sender is asked to come again");
+            tracing::warn!(
+                error = crate::telemetry::cause(&error),
+                "events could not be stored; their sender is asked to come again"
+            );
             Stopped::Later(why, 5)
         }
         gateway::Error::NotFound => Stopped::Refused(Refusal::Key),
@@ -263,7 +274,8 @@ fn spread(seconds: u64) -> u64 {
 const QUIET: Audience = Audience { trust: Trust::Public, protocol: Protocol::Segment, accepts_json: true };
 
 fn response(reply: Reply, more: Vec<(&'static str, String)>) -> HttpResponse {
-    let mut response = HttpResponse::build(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+    let mut response =
+        HttpResponse::build(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
     for (name, value) in reply.headers.into_iter().chain(more) {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             response.insert_header((name, value));

@@ -50,7 +50,13 @@ const ASIDE: i64 = 60 * 60 * 1_000_000;
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn stretch(connection: &mut Connection, recipient: &RecipientId, now: Micros, from: Option<Position>, limit: usize) -> Result<Stretch> {
+pub fn stretch(
+    connection: &mut Connection,
+    recipient: &RecipientId,
+    now: Micros,
+    from: Option<Position>,
+    limit: usize,
+) -> Result<Stretch> {
     let mut found = Stretch::default();
     if from.is_none() {
         found.heads = left_on_the_wire(connection, recipient, now, limit)?;
@@ -94,7 +100,13 @@ pub fn stretch(connection: &mut Connection, recipient: &RecipientId, now: Micros
 
 /// Due promises after a position, in the order of their time, each with whether it is the first of
 /// its person that is not settled.
-fn due_after(connection: &mut Connection, recipient: &RecipientId, now: Micros, after: Option<Position>, limit: usize) -> Result<Vec<(DeliveryRow, bool)>> {
+fn due_after(
+    connection: &mut Connection,
+    recipient: &RecipientId,
+    now: Micros,
+    after: Option<Position>,
+    limit: usize,
+) -> Result<Vec<(DeliveryRow, bool)>> {
     // Before everything: no time is negative and no id is zero.
     let after = after.unwrap_or(Position { next_at: Micros(i64::from(i32::MIN)), id: DeliveryId::from_bytes([0; 16]) });
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -111,7 +123,12 @@ fn due_after(connection: &mut Connection, recipient: &RecipientId, now: Micros, 
 }
 
 /// Promises whose lease ended before they were settled: nobody knows what became of them.
-fn left_on_the_wire(connection: &mut Connection, recipient: &RecipientId, now: Micros, limit: usize) -> Result<Vec<StoredDelivery>> {
+fn left_on_the_wire(
+    connection: &mut Connection,
+    recipient: &RecipientId,
+    now: Micros,
+    limit: usize,
+) -> Result<Vec<StoredDelivery>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows: Vec<DeliveryRow> = on!(connection, c => delivery::table
         .filter(sending()
@@ -125,13 +142,21 @@ fn left_on_the_wire(connection: &mut Connection, recipient: &RecipientId, now: M
 }
 
 /// The first open promise of each of these people: until when it waits, or `None` if it is on the wire.
-fn firsts(connection: &mut Connection, recipient: &RecipientId, subjects: Vec<SubjectId>) -> Result<Vec<(SubjectId, Option<Micros>)>> {
+fn firsts(
+    connection: &mut Connection,
+    recipient: &RecipientId,
+    subjects: Vec<SubjectId>,
+) -> Result<Vec<(SubjectId, Option<Micros>)>> {
     let mut found: Vec<(Id16, i16, Micros)> = Vec::with_capacity(subjects.len());
     match connection {
         Connection::Sqlite(c) => {
             for subject in subjects {
                 let first: Option<(Id16, i16, Micros)> = delivery::table
-                    .filter(open().and(delivery::subject.eq(Id16::from(subject))).and(delivery::recipient.eq(recipient.as_str())))
+                    .filter(
+                        open()
+                            .and(delivery::subject.eq(Id16::from(subject)))
+                            .and(delivery::recipient.eq(recipient.as_str())),
+                    )
                     .order(delivery::id)
                     .select((delivery::subject, delivery::state, delivery::next_at))
                     .first(c)
@@ -184,7 +209,12 @@ pub fn hold_up(connection: &mut Connection, held_up: &BTreeMap<Micros, Vec<Deliv
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn call_next(connection: &mut Connection, recipient: &RecipientId, subjects: &[SubjectId], now: Micros) -> Result<()> {
+pub fn call_next(
+    connection: &mut Connection,
+    recipient: &RecipientId,
+    subjects: &[SubjectId],
+    now: Micros,
+) -> Result<()> {
     match connection {
         Connection::Sqlite(c) => {
             for subject in subjects {
@@ -219,7 +249,12 @@ pub fn call_next(connection: &mut Connection, recipient: &RecipientId, subjects:
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn claim(connection: &mut Connection, seen: &[StoredDelivery], holder: InstanceId, lease_until: Micros) -> Result<bool> {
+pub fn claim(
+    connection: &mut Connection,
+    seen: &[StoredDelivery],
+    holder: InstanceId,
+    lease_until: Micros,
+) -> Result<bool> {
     let mut alike: BTreeMap<(i16, u32), Vec<Id16>> = BTreeMap::new();
     for row in seen {
         alike.entry((row.state.code(), row.attempts)).or_default().push(Id16::from(row.id));
@@ -296,7 +331,10 @@ pub enum Settlement {
 pub fn settle(connection: &mut Connection, holder: InstanceId, tries: &[Settled]) -> Result<()> {
     let mut alike: Vec<(u32, &Settlement, Vec<Id16>)> = Vec::new();
     for settled in tries {
-        match alike.iter_mut().find(|(attempt, settlement, _)| *attempt == settled.attempt && **settlement == settled.settlement) {
+        match alike
+            .iter_mut()
+            .find(|(attempt, settlement, _)| *attempt == settled.attempt && **settlement == settled.settlement)
+        {
             Some((.., ids)) => ids.push(Id16::from(settled.id)),
             None => alike.push((settled.attempt, &settled.settlement, vec![Id16::from(settled.id)])),
         }
@@ -306,7 +344,9 @@ pub fn settle(connection: &mut Connection, holder: InstanceId, tries: &[Settled]
         let (state, attempts, next_at, reason, settled_at) = match settlement {
             Settlement::Delivered { at } => (DeliveryState::Delivered, attempt, *at, None, Some(*at)),
             Settlement::Again { at, reason } => (DeliveryState::Due, attempt, *at, Some(reason), None),
-            Settlement::Uncounted { at, reason } => (DeliveryState::Due, attempt.saturating_sub(1), *at, Some(reason), None),
+            Settlement::Uncounted { at, reason } => {
+                (DeliveryState::Due, attempt.saturating_sub(1), *at, Some(reason), None)
+            }
             Settlement::Dead { at, reason } => (DeliveryState::Dead, attempt, *at, Some(reason), Some(*at)),
         };
         on!(connection, c => diesel::update(
@@ -363,7 +403,12 @@ pub fn end(connection: &mut Connection, seen: &StoredDelivery, end: End, reason:
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn dead(connection: &mut Connection, recipient: Option<&RecipientId>, after: Option<DeliveryId>, limit: i64) -> Result<Vec<StoredDelivery>> {
+pub fn dead(
+    connection: &mut Connection,
+    recipient: Option<&RecipientId>,
+    after: Option<DeliveryId>,
+    limit: i64,
+) -> Result<Vec<StoredDelivery>> {
     let after = Id16::from(after.unwrap_or(DeliveryId::from_bytes([0; 16])));
     let rows: Vec<DeliveryRow> = on!(connection, c => {
         let query = delivery::table

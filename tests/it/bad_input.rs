@@ -377,8 +377,27 @@ fn fresh_seed() -> u64 {
 
 fn mutate(request: &mut Sent, dice: &mut Dice) {
     const HOSTILE: &[&[u8]] = &[
-        b"\0", b"\xff", b"\"", b"{", b"}", b"[", b"]", b",", b":", b"\\u0000", b"\\ud800", b"null", b"-0", b"1e999",
-        b"\xe2\x80\xae", b"\xef\xbb\xbf", b"\x1f\x8b", b"%", b"99999999999999999999", b"true", b"\"a\":1,\"a\":2",
+        b"\0",
+        b"\xff",
+        b"\"",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b"\\u0000",
+        b"\\ud800",
+        b"null",
+        b"-0",
+        b"1e999",
+        b"\xe2\x80\xae",
+        b"\xef\xbb\xbf",
+        b"\x1f\x8b",
+        b"%",
+        b"99999999999999999999",
+        b"true",
+        b"\"a\":1,\"a\":2",
     ];
     for _ in 0..=dice.below(4) {
         let body = &mut request.body;

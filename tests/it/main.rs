@@ -6,7 +6,7 @@ mod harness;
 
 mod bad_input;
 mod collecting;
-mod delivering;
 mod consents;
+mod delivering;
 mod log;
 mod wire;

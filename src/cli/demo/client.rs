@@ -34,7 +34,12 @@ impl Client {
     }
 
     /// Posts JSON.
-    pub(super) async fn post(&self, credential: Credential<'_>, path: &str, body: &Value) -> Result<(u16, Value), Failure> {
+    pub(super) async fn post(
+        &self,
+        credential: Credential<'_>,
+        path: &str,
+        body: &Value,
+    ) -> Result<(u16, Value), Failure> {
         self.call(Method::POST, credential, path, Some(body)).await
     }
 
@@ -43,7 +48,13 @@ impl Client {
         self.call(Method::GET, credential, path, None).await
     }
 
-    async fn call(&self, method: Method, credential: Credential<'_>, path: &str, body: Option<&Value>) -> Result<(u16, Value), Failure> {
+    async fn call(
+        &self,
+        method: Method,
+        credential: Credential<'_>,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, Value), Failure> {
         let failed = |error: reqwest::Error| Failure::new(format!("{path}: {error}"));
         let mut request = self.client.request(method, format!("{}{path}", self.url));
         request = match credential {

@@ -58,7 +58,8 @@ async fn run_in(context: &Context, arguments: &Arguments, source: &Source, folde
     let mut secrets = BTreeMap::new();
     let mut options = options(folder);
     for recipient in WEBHOOKS {
-        let random: Zeroizing<[u8; 32]> = Zeroizing::new(source.random().map_err(|error| Failure::new(error.to_string()))?);
+        let random: Zeroizing<[u8; 32]> =
+            Zeroizing::new(source.random().map_err(|error| Failure::new(error.to_string()))?);
         let secret = SigningSecret::from_random(&random);
         let file = folder.join(format!("{recipient}.secret"));
         write_private(&file, &secret.text())?;

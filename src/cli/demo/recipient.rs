@@ -49,12 +49,13 @@ pub(super) fn start(secrets: BTreeMap<String, SigningSecret>) -> Result<(SocketA
     let address = listener.local_addr().map_err(failed)?;
     let received = Received::default();
     let shared = web::Data::new(Shared { secrets, received: received.clone() });
-    let server = HttpServer::new(move || App::new().app_data(shared.clone()).route("/{recipient}", web::post().to(receive)))
-        .workers(1)
-        .disable_signals()
-        .listen(listener)
-        .map_err(failed)?
-        .run();
+    let server =
+        HttpServer::new(move || App::new().app_data(shared.clone()).route("/{recipient}", web::post().to(receive)))
+            .workers(1)
+            .disable_signals()
+            .listen(listener)
+            .map_err(failed)?
+            .run();
     tokio::spawn(server);
     Ok((address, received))
 }

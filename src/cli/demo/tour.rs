@@ -64,7 +64,8 @@ async fn collect(guide: &Guide, client: &Client) -> Result<(), Failure> {
 async fn consent(guide: &Guide, client: &Client) -> Result<(), Failure> {
     heading("2", "Consent is given, with proof of the text that was shown");
     for customer in CUSTOMERS.iter().take(2) {
-        let (status, notice) = client.get(Credential::Token(&guide.token), "/v1/policy/notices/shop?language=en").await?;
+        let (status, notice) =
+            client.get(Credential::Token(&guide.token), "/v1/policy/notices/shop?language=en").await?;
         expect(status == 200, "the notice is served")?;
         let shown = json!({ "snapshot": notice.get("snapshot") });
         let body = traffic::newsletter(customer, "give", Some(&shown), &now());
@@ -97,17 +98,22 @@ async fn deliver(guide: &Guide) -> Result<(), Failure> {
             }
         }
         if messages > 0 {
-            done(&format!("{recipient}: {messages} messages; fields: {}", fields.into_iter().collect::<Vec<_>>().join(", ")));
+            done(&format!(
+                "{recipient}: {messages} messages; fields: {}",
+                fields.into_iter().collect::<Vec<_>>().join(", ")
+            ));
         }
     }
     done(&format!("warehouse: {} lines in its folder", lines_below(&folder)));
     let parcels = guide.received.all();
-    let leaked = parcels.iter().any(|parcel| {
-        parcel.recipient == "analytics-eu" && parcel.message.to_string().contains("@example.org")
-    });
+    let leaked = parcels
+        .iter()
+        .any(|parcel| parcel.recipient == "analytics-eu" && parcel.message.to_string().contains("@example.org"));
     expect(!leaked, "analytics never sees an address")?;
     let objected = CUSTOMERS.iter().filter(|customer| !customer.agrees.0).count();
-    note(&format!("{objected} customer said no to analytics: nothing about them went there; retarget-sg has no safeguard, so it gets nothing at all"));
+    note(&format!(
+        "{objected} customer said no to analytics: nothing about them went there; retarget-sg has no safeguard, so it gets nothing at all"
+    ));
     Ok(())
 }
 
@@ -142,9 +148,12 @@ async fn withdraw(guide: &Guide, client: &Client) -> Result<(), Failure> {
                         "traits": { "email": anna.email, "firstName": anna.name.0 } });
     client.post(Credential::WriteKey(&guide.server_key), "/v1/identify", &event).await?;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    let sent = guide.received.all().into_iter().skip(before).any(|parcel| {
-        parcel.message.pointer("/data/purpose").and_then(Value::as_str) == Some("newsletter")
-    });
+    let sent = guide
+        .received
+        .all()
+        .into_iter()
+        .skip(before)
+        .any(|parcel| parcel.message.pointer("/data/purpose").and_then(Value::as_str) == Some("newsletter"));
     expect(!sent, "no newsletter leaves after a withdrawal")?;
     done("withdrawn; a later event of the same person is still used for the order, and no longer for the newsletter");
     Ok(())
@@ -162,7 +171,10 @@ async fn access(guide: &Guide, client: &Client) -> Result<(), Failure> {
     expect(copies > 0 && recipients > 0, "the package holds the records and names the recipients")?;
     let file = guide.folder.join("package.json");
     write(&file, &package)?;
-    done(&format!("package.json: {keys} parts, {copies} records, {recipients} recipients by name ({})", file.display()));
+    done(&format!(
+        "package.json: {keys} parts, {copies} records, {recipients} recipients by name ({})",
+        file.display()
+    ));
     Ok(())
 }
 
@@ -173,7 +185,8 @@ async fn erase(guide: &Guide, client: &Client) -> Result<(), Failure> {
     let id = request(guide, client, "erasure", jean.email).await?;
     let deadline = Instant::now() + Duration::from_secs(30);
     let receipt = loop {
-        let (status, receipt) = client.get(Credential::Token(&guide.token), &format!("/v1/subject-requests/{id}/receipt")).await?;
+        let (status, receipt) =
+            client.get(Credential::Token(&guide.token), &format!("/v1/subject-requests/{id}/receipt")).await?;
         if status == 200 {
             break receipt;
         }
@@ -183,9 +196,12 @@ async fn erase(guide: &Guide, client: &Client) -> Result<(), Failure> {
     let file = guide.folder.join("erasure.amanat-receipt.json");
     write(&file, &receipt)?;
     done(&format!("erased; the receipt verifies offline: amanat receipt verify {}", file.display()));
-    let told = guide.received.all().iter().filter(|parcel| {
-        parcel.message.get("type").and_then(Value::as_str) == Some("amanat.subject.erased")
-    }).count();
+    let told = guide
+        .received
+        .all()
+        .iter()
+        .filter(|parcel| parcel.message.get("type").and_then(Value::as_str) == Some("amanat.subject.erased"))
+        .count();
     note(&format!("recipients who had received their data are told ({told} so far)"));
 
     let before = guide.received.all().len();
@@ -193,7 +209,8 @@ async fn erase(guide: &Guide, client: &Client) -> Result<(), Failure> {
     let old = old(&replay);
     let (_, answer) = client.post(Credential::WriteKey(&guide.server_key), "/v1/batch", &old).await?;
     expect(verdicts(&answer).iter().all(|verdict| verdict == "refused"), &format!("old events are refused: {answer}"))?;
-    let arrived = guide.received.all().into_iter().skip(before).any(|parcel| parcel.message.to_string().contains(jean.email));
+    let arrived =
+        guide.received.all().into_iter().skip(before).any(|parcel| parcel.message.to_string().contains(jean.email));
     expect(!arrived, "nothing about an erased person is sent")?;
     done("the same person's old events, sent again, do not bring them back");
     Ok(())
@@ -231,8 +248,12 @@ impl Guide {
         println!("  server write key  {server_key}");
         println!("  API token         {token}");
         println!("\nTry:");
-        println!("  curl -u {server_key}: -H 'content-type: application/json' \\\n    -d '{{\"type\":\"identify\",\"userId\":\"u-7\",\"traits\":{{\"email\":\"you@example.org\"}}}}' {url}/v1/identify");
-        println!("  curl -H 'authorization: Bearer {token}' -H 'content-type: application/json' \\\n    -d '{{\"kinds\":[\"access\"],\"identifiers\":[{{\"kind\":\"email\",\"value\":\"you@example.org\"}}]}}' {url}/v1/subject-requests");
+        println!(
+            "  curl -u {server_key}: -H 'content-type: application/json' \\\n    -d '{{\"type\":\"identify\",\"userId\":\"u-7\",\"traits\":{{\"email\":\"you@example.org\"}}}}' {url}/v1/identify"
+        );
+        println!(
+            "  curl -H 'authorization: Bearer {token}' -H 'content-type: application/json' \\\n    -d '{{\"kinds\":[\"access\"],\"identifiers\":[{{\"kind\":\"email\",\"value\":\"you@example.org\"}}]}}' {url}/v1/subject-requests"
+        );
         println!("  amanat --set storage.database=sqlite:{}/amanat.db audit verify", folder.display());
     }
 }
@@ -254,7 +275,8 @@ async fn request(guide: &Guide, client: &Client, kind: &str, email: &str) -> Res
 async fn package(guide: &Guide, client: &Client, id: &str) -> Result<Value, Failure> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let (status, package) = client.get(Credential::Token(&guide.token), &format!("/v1/subject-requests/{id}/package")).await?;
+        let (status, package) =
+            client.get(Credential::Token(&guide.token), &format!("/v1/subject-requests/{id}/package")).await?;
         if status == 200 {
             return Ok(package);
         }
@@ -269,7 +291,10 @@ fn old(batch: &Value) -> Value {
     if let Some(events) = batch.get_mut("batch").and_then(Value::as_array_mut) {
         for event in events.iter_mut().filter_map(Value::as_object_mut) {
             event.insert("timestamp".to_owned(), Value::from("2026-01-01T00:00:00Z"));
-            event.insert("messageId".to_owned(), Value::from(format!("{}-late", event.get("messageId").and_then(Value::as_str).unwrap_or("m"))));
+            event.insert(
+                "messageId".to_owned(),
+                Value::from(format!("{}-late", event.get("messageId").and_then(Value::as_str).unwrap_or("m"))),
+            );
             event.remove("anonymousId");
         }
     }

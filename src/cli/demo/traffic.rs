@@ -18,10 +18,34 @@ pub(super) struct Customer {
 
 /// The customers of the tour.
 pub(super) const CUSTOMERS: [Customer; 4] = [
-    Customer { user: "u-1001", browser: "b-71f0", email: "anna.berg@example.org", name: ("Anna", "Berg"), agrees: (true, true) },
-    Customer { user: "u-1002", browser: "b-88a2", email: "ali.rahimi@example.org", name: ("علی", "رحیمی"), agrees: (true, false) },
-    Customer { user: "u-1003", browser: "b-1c55", email: "leila.haddad@example.org", name: ("ليلى", "حداد"), agrees: (false, false) },
-    Customer { user: "u-1004", browser: "b-90de", email: "jean.petit@example.org", name: ("Jean", "Petit"), agrees: (true, true) },
+    Customer {
+        user: "u-1001",
+        browser: "b-71f0",
+        email: "anna.berg@example.org",
+        name: ("Anna", "Berg"),
+        agrees: (true, true),
+    },
+    Customer {
+        user: "u-1002",
+        browser: "b-88a2",
+        email: "ali.rahimi@example.org",
+        name: ("علی", "رحیمی"),
+        agrees: (true, false),
+    },
+    Customer {
+        user: "u-1003",
+        browser: "b-1c55",
+        email: "leila.haddad@example.org",
+        name: ("ليلى", "حداد"),
+        agrees: (false, false),
+    },
+    Customer {
+        user: "u-1004",
+        browser: "b-90de",
+        email: "jean.petit@example.org",
+        name: ("Jean", "Petit"),
+        agrees: (true, true),
+    },
 ];
 
 /// A browser's batch before anybody signs in: pages, and what the banner was told.

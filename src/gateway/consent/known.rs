@@ -26,7 +26,8 @@ use super::notice::Shown;
 use super::record::MARKETING;
 use super::{Action, Caller, Choice, Interaction};
 
-const TO_SUPPRESS: Access = Access::because("a keyed mark of each identifier goes on the suppression list (Art. 21(3))");
+const TO_SUPPRESS: Access =
+    Access::because("a keyed mark of each identifier goes on the suppression list (Art. 21(3))");
 
 /// Years after which an entry of the suppression list is reviewed.
 const REVIEW_YEARS: i64 = 3;
@@ -71,7 +72,11 @@ impl Gateway {
         caller: &Caller,
         interaction: &Interaction,
     ) -> Vec<std::result::Result<Handle, Flaw>> {
-        interaction.identifiers.iter().map(|raw| self.handle_of(policy, caller.default_region.as_deref(), raw)).collect()
+        interaction
+            .identifiers
+            .iter()
+            .map(|raw| self.handle_of(policy, caller.default_region.as_deref(), raw))
+            .collect()
     }
 }
 
@@ -101,7 +106,8 @@ impl Known {
             }
             known.push((handle, subject));
         }
-        let unknown: Vec<&Handle> = known.iter().filter(|(_, subject)| subject.is_none()).map(|(handle, _)| handle).collect();
+        let unknown: Vec<&Handle> =
+            known.iter().filter(|(_, subject)| subject.is_none()).map(|(handle, _)| handle).collect();
         let (erased_at, suppressed) = if unknown.is_empty() { (None, false) } else { house.marks_of(&unknown).await? };
 
         let (first, found) = known.first().ok_or(Error::Unacceptable("no usable identifier"))?;
@@ -128,7 +134,11 @@ impl Known {
         let token = match shown {
             Ok(Some(Shown { token: Some((id, _)), .. })) => {
                 let mark = house.keyholder.secrets().tokens.duplicate("notice-token", "", id, &[0; 32]);
-                let spent = house.database.read(move |c| idempotency::find(c, &mark, now.into())).await.map_err(Error::store)?;
+                let spent = house
+                    .database
+                    .read(move |c| idempotency::find(c, &mark, now.into()))
+                    .await
+                    .map_err(Error::store)?;
                 Some((mark, spent.and_then(|spent| spent.subject)))
             }
             _ => None,
@@ -212,13 +222,21 @@ pub(super) const fn protective(action: Action) -> ConsentEventKind {
 pub(super) fn named<'a>(policy: &'a Policy, choice: &Choice) -> impl Iterator<Item = &'a Purpose> {
     let (all, name) = (choice.purpose == "*", choice.purpose.clone());
     policy.purposes.values().filter(move |purpose| {
-        let decided = !matches!(purpose.basis, LegalBasis::Contract | LegalBasis::LegalObligation | LegalBasis::VitalInterests);
+        let decided =
+            !matches!(purpose.basis, LegalBasis::Contract | LegalBasis::LegalObligation | LegalBasis::VitalInterests);
         purpose.id.as_str() == name || (all && decided)
     })
 }
 
 impl Gateway {
-    async fn party(&self, found: Option<SubjectId>, device: bool, suppressed: bool, fresh: bool, now: Timestamp) -> Result<Party> {
+    async fn party(
+        &self,
+        found: Option<SubjectId>,
+        device: bool,
+        suppressed: bool,
+        fresh: bool,
+        now: Timestamp,
+    ) -> Result<Party> {
         let person = match found {
             Some(subject) if fresh => self.person_now(subject).await?,
             Some(subject) => self.person(subject).await?,
@@ -246,7 +264,8 @@ impl Gateway {
         let mut add = |kind: &IdentifierKind, namespace: &str, canonical: &str| -> Result<()> {
             let secrets = self.keyholder.secrets();
             let version = secrets.suppressions.newest().ok_or(Error::MissingKey)?;
-            let value = secrets.suppressions.entry(version, version, kind, namespace, canonical).map_err(Error::Protection)?;
+            let value =
+                secrets.suppressions.entry(version, version, kind, namespace, canonical).map_err(Error::Protection)?;
             let mark = Suppression {
                 value,
                 scope: MARKETING.to_owned(),
@@ -278,4 +297,3 @@ impl Gateway {
         Ok(marks.into_values().collect())
     }
 }
-

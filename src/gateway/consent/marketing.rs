@@ -20,7 +20,9 @@ impl Making<'_> {
     pub(super) fn suppress(&mut self) -> Result<()> {
         let parties = std::iter::once(&self.known.owner).chain(&self.known.others);
         for party in parties {
-            if self.made.suppressed.contains_key(&party.id()) || party.person.members.iter().all(|member| member.suppressed) {
+            if self.made.suppressed.contains_key(&party.id())
+                || party.person.members.iter().all(|member| member.suppressed)
+            {
                 continue;
             }
             let entry = self.house.source.entry().map_err(Error::Protection)?;
@@ -61,7 +63,8 @@ impl Making<'_> {
             .max();
         let is_newer = objected_at.is_none_or(|at| at < self.known.given_at);
         let by_person = relation(self.interaction) == Relation::Myself && self.caller.trust == Trust::Server;
-        let may = suppressed && purpose.direct_marketing && self.proof > Proof::None && is_live && is_newer && by_person;
+        let may =
+            suppressed && purpose.direct_marketing && self.proof > Proof::None && is_live && is_newer && by_person;
         if !may || self.made.suppressed.contains_key(&party.id()) {
             return Ok(());
         }

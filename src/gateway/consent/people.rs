@@ -31,7 +31,14 @@ impl Making<'_> {
                 continue;
             }
             if let (Some(_), Some(entry)) = (&party.new, self.made.entries.get(&party.id()).copied()) {
-                self.made.rows.identifiers.push(self.house.new_identifier(self.policy, handle, &party.keys, proof, self.now, entry)?);
+                self.made.rows.identifiers.push(self.house.new_identifier(
+                    self.policy,
+                    handle,
+                    &party.keys,
+                    proof,
+                    self.now,
+                    entry,
+                )?);
             } else if self.caller.trust == Trust::Server {
                 let entry = self.house.source.entry().map_err(Error::Protection)?;
                 let new = self.house.new_identifier(self.policy, handle, &party.keys, proof, self.now, entry)?;

@@ -81,7 +81,8 @@ pub(super) fn prepare(
     now: Timestamp,
 ) -> Result<Prepared> {
     let shown = shown.as_ref().ok().and_then(Option::as_ref);
-    let binds = if caller.trust == Trust::Public { known.browser.as_ref().unwrap_or(&known.owner) } else { &known.owner };
+    let binds =
+        if caller.trust == Trust::Public { known.browser.as_ref().unwrap_or(&known.owner) } else { &known.owner };
     let subject = binds.id();
     let proof = proof(caller, interaction, shown, &known, subject, now);
     let mut making = Making::new(house, policy, caller, interaction, shown, &known, proof, now)?;
@@ -142,8 +143,11 @@ fn gather(mut known: Known, made: Made, recorded: Recorded, subject: SubjectId, 
     rests_on.sort_unstable_by_key(|expected| expected.subject);
     rests_on.dedup_by_key(|expected| expected.subject);
     let changed = |party: &&&Party| entries.contains_key(&party.id());
-    let raised: BTreeSet<SubjectId> =
-        known_parties.iter().filter(changed).flat_map(|party| party.person.members.iter().map(|member| member.id)).collect();
+    let raised: BTreeSet<SubjectId> = known_parties
+        .iter()
+        .filter(changed)
+        .flat_map(|party| party.person.members.iter().map(|member| member.id))
+        .collect();
     let touched = known.parties().flat_map(|party| party.person.members.iter().map(|member| member.id)).collect();
     let marks = std::mem::take(&mut known.marks);
     let spend = known.token.filter(|(_, spent)| spent.is_none()).map(|(mark, _)| KeptAnswer {
@@ -202,7 +206,14 @@ fn channels(purpose: &Purpose, choice: &Choice) -> Vec<Option<Channel>> {
 /// What a yes of this act rests on. The text named by a server is that server's word, as a banner's
 /// is; a page's word without a token proves nothing, nor does a yes dated ahead, back, or before the
 /// text was handed out, nor a token that proved somebody else's.
-fn proof(caller: &Caller, interaction: &Interaction, shown: Option<&Shown>, known: &Known, subject: SubjectId, now: Timestamp) -> Proof {
+fn proof(
+    caller: &Caller,
+    interaction: &Interaction,
+    shown: Option<&Shown>,
+    known: &Known,
+    subject: SubjectId,
+    now: Timestamp,
+) -> Proof {
     let proof = match (shown, caller.trust) {
         (Some(Shown { token: Some((_, issued_at)), .. }), _) => {
             let spent = known.token.and_then(|(_, spent)| spent).is_some_and(|spent| spent != subject);
@@ -249,7 +260,13 @@ impl<'a> Making<'a> {
     }
 
     /// Records one choice on one line of one subject, where it changes anything. Gives the line.
-    fn apply(&mut self, party: &Party, purpose: &PurposeId, channel: Option<&Channel>, action: Action) -> Result<Option<ConsentId>> {
+    fn apply(
+        &mut self,
+        party: &Party,
+        purpose: &PurposeId,
+        channel: Option<&Channel>,
+        action: Action,
+    ) -> Result<Option<ConsentId>> {
         let scope = scope_of(party);
         let current = self.ruling(party.id(), purpose, channel, scope);
         let kind = match action {
@@ -266,7 +283,14 @@ impl<'a> Making<'a> {
         self.record(party, purpose, channel, scope, kind).map(Some)
     }
 
-    fn record(&mut self, party: &Party, purpose: &PurposeId, channel: Option<&Channel>, scope: Scope, kind: ConsentEventKind) -> Result<ConsentId> {
+    fn record(
+        &mut self,
+        party: &Party,
+        purpose: &PurposeId,
+        channel: Option<&Channel>,
+        scope: Scope,
+        kind: ConsentEventKind,
+    ) -> Result<ConsentId> {
         let is_give = kind == ConsentEventKind::Give;
         let entry = self.house.source.entry().map_err(Error::Protection)?;
         self.made.entries.entry(party.id()).or_insert(entry);
@@ -387,8 +411,11 @@ impl<'a> Making<'a> {
         };
         let terms = &self.policy.terms;
         let field = Field { field: own_term(terms, "own.evidence")?, category: own_category(terms)?, json: &json };
-        let sealed =
-            party.keys.dek.seal(&place, &[field], &mut |bytes| self.house.source.fill(bytes)).map_err(Error::Protection)?;
+        let sealed = party
+            .keys
+            .dek
+            .seal(&place, &[field], &mut |bytes| self.house.source.fill(bytes))
+            .map_err(Error::Protection)?;
         Ok(Some(sealed.into_bytes()))
     }
 
@@ -412,7 +439,10 @@ impl<'a> Making<'a> {
 
     fn line(&self, subject: SubjectId, purpose: &PurposeId, channel: Option<&Channel>, scope: Scope) -> Option<&Line> {
         self.lines.iter().find(|line| {
-            line.subject == subject && line.purpose == *purpose && line.channel.as_ref() == channel && line.scope == scope
+            line.subject == subject
+                && line.purpose == *purpose
+                && line.channel.as_ref() == channel
+                && line.scope == scope
         })
     }
 
@@ -473,4 +503,3 @@ pub(super) fn refusal(
     };
     house.installation_leaf(Event::ConsentRejected, Outcome::Refused, &payload, Vec::new())
 }
-

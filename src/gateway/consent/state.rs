@@ -8,14 +8,20 @@ use crate::domain::policy::{Policy, Trust};
 use crate::domain::purpose::Purpose;
 use crate::gateway::person::{Line, basis_of};
 
+use super::RecordedConsent;
 use super::known::Party;
 use super::record::Making;
-use super::RecordedConsent;
 
 impl Making<'_> {
     /// What the caller is told of a choice. A public key learns nothing about a person but that the
     /// choice was taken.
-    pub(super) fn answer(&self, id: Option<ConsentId>, party: &Party, purpose: &Purpose, channel: Option<&Channel>) -> RecordedConsent {
+    pub(super) fn answer(
+        &self,
+        id: Option<ConsentId>,
+        party: &Party,
+        purpose: &Purpose,
+        channel: Option<&Channel>,
+    ) -> RecordedConsent {
         let hidden = self.caller.trust == Trust::Public && !party.person.subject.device;
         let line = id.filter(|_| !hidden).and_then(|id| self.lines.iter().find(|line| line.id == id));
         let Some(line) = line else {
@@ -75,4 +81,3 @@ impl Now {
         }
     }
 }
-

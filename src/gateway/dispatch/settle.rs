@@ -67,7 +67,11 @@ async fn write(house: &Gateway, lane: &Lane, tried: &[&Tried]) -> Result<bool> {
         if let Settlement::Dead { reason, .. } = &after.settlement {
             leaves.push(leaf(house, tried, Event::DeliveryAbandoned, Outcome::Failed, Some(reason))?);
         }
-        settled.push(Settled { id: tried.claimed.promise.id, attempt: tried.claimed.attempt, settlement: after.settlement });
+        settled.push(Settled {
+            id: tried.claimed.promise.id,
+            attempt: tried.claimed.attempt,
+            settlement: after.settlement,
+        });
         refusal = refusal.or(after.refusal);
     }
     let refusal = match refusal {
@@ -83,9 +87,14 @@ async fn write(house: &Gateway, lane: &Lane, tried: &[&Tried]) -> Result<bool> {
     rests_on.sort_unstable_by_key(|expected| expected.subject);
     rests_on.dedup();
     let people = rests_on.clone();
-    let is_final = |settlement: &Settlement| matches!(settlement, Settlement::Delivered { .. } | Settlement::Dead { .. });
-    let finished: Vec<SubjectId> =
-        tried.iter().zip(&settled).filter(|(_, settled)| is_final(&settled.settlement)).map(|(tried, _)| tried.claimed.promise.subject).collect();
+    let is_final =
+        |settlement: &Settlement| matches!(settlement, Settlement::Delivered { .. } | Settlement::Dead { .. });
+    let finished: Vec<SubjectId> = tried
+        .iter()
+        .zip(&settled)
+        .filter(|(_, settled)| is_final(&settled.settlement))
+        .map(|(tried, _)| tried.claimed.promise.subject)
+        .collect();
     let (holder, recipient) = (house.instance, lane.recipient.clone());
     let unit = Unit::change(rests_on, leaves, move |transaction, _| {
         if people.iter().any(|person| transaction.version(person.subject).is_none()) {
@@ -95,7 +104,14 @@ async fn write(house: &Gateway, lane: &Lane, tried: &[&Tried]) -> Result<bool> {
         queue::settle(connection, holder, &settled)?;
         queue::call_next(connection, &recipient, &finished, now.into())?;
         if let Some(refusal) = &refusal {
-            deliveries::set_recipient_state(connection, &recipient, refusal.state, &refusal.reason, refusal.at, refusal.entry)?;
+            deliveries::set_recipient_state(
+                connection,
+                &recipient,
+                refusal.state,
+                &refusal.reason,
+                refusal.at,
+                refusal.entry,
+            )?;
         }
         Ok(Step::Commit)
     });
@@ -156,7 +172,9 @@ fn after(house: &Gateway, tried: &Tried, now: Timestamp) -> Result<After> {
                 Next::Never => dead(reason, outcome, None),
             }
         }
-        Try::Made(Answer::Paused { cause }) => uncounted(reason(*cause), Outcome::Refused, Some(RecipientState::Paused)),
+        Try::Made(Answer::Paused { cause }) => {
+            uncounted(reason(*cause), Outcome::Refused, Some(RecipientState::Paused))
+        }
         Try::Made(Answer::RecipientGone) => dead(GONE.to_owned(), Outcome::Refused, Some(RecipientState::Disabled)),
         Try::Made(Answer::Dead { cause }) => {
             let outcome = match cause {
@@ -181,7 +199,10 @@ fn leaf(house: &Gateway, tried: &Tried, event: Event, outcome: Outcome, reason: 
     let claimed = &tried.claimed;
     let payload = Payload {
         reason: reason.map(str::to_owned),
-        more: vec![("attempt", Value::Uint(u64::from(claimed.attempt))), ("decision", Value::from(claimed.decision.as_bytes().as_slice()))],
+        more: vec![
+            ("attempt", Value::Uint(u64::from(claimed.attempt))),
+            ("decision", Value::from(claimed.decision.as_bytes().as_slice())),
+        ],
         ..payload_about(&claimed.promise)
     };
     house.leaf(event, outcome)?.part(&house.source, Role::Subject, &claimed.keys.evidence, &payload)?.finish()
@@ -223,6 +244,7 @@ fn count(lane: &Lane, tried: &[Tried]) {
         *counts.entry(outcome).or_default() += 1;
     }
     for (outcome, times) in counts {
-        ::metrics::counter!(DELIVERIES, "recipient" => lane.recipient.as_str().to_owned(), "outcome" => outcome).increment(times);
+        ::metrics::counter!(DELIVERIES, "recipient" => lane.recipient.as_str().to_owned(), "outcome" => outcome)
+            .increment(times);
     }
 }
