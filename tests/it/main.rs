@@ -9,3 +9,4 @@ mod delivering;
 mod consents;
 mod log;
 mod wire;
+mod subject_requests;
