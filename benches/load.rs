@@ -97,7 +97,11 @@ pub enum Spread {
 impl Plan {
     fn read(arguments: &[String]) -> Self {
         let value = |name: &str| {
-            arguments.iter().position(|argument| argument == name).and_then(|at| arguments.get(at + 1)).map(String::as_str)
+            arguments
+                .iter()
+                .position(|argument| argument == name)
+                .and_then(|at| arguments.get(at + 1))
+                .map(String::as_str)
         };
         let has = |name: &str| arguments.iter().any(|argument| argument == name);
         let backends = match value("--backend") {
@@ -107,7 +111,8 @@ impl Plan {
             None if has("--quick") => vec![Backend::Sqlite],
             None => vec![Backend::Sqlite, Backend::Postgres],
         };
-        let seconds = value("--seconds").map_or(if has("--readme") { 4 } else { 3 }, |text| text.parse().expect("--seconds"));
+        let seconds =
+            value("--seconds").map_or(if has("--readme") { 4 } else { 3 }, |text| text.parse().expect("--seconds"));
         let time = Duration::from_secs(seconds);
         if has("--readme") {
             return Self { groups: backends.into_iter().flat_map(readme_groups).collect(), time, readme: true };
@@ -132,7 +137,8 @@ impl Plan {
         for connections in connections {
             cells.extend(shapes.iter().map(|shape| (*shape, connections, spread)));
         }
-        let groups = backends.into_iter().map(|backend| Group { backend, people, mode, cells: cells.clone() }).collect();
+        let groups =
+            backends.into_iter().map(|backend| Group { backend, people, mode, cells: cells.clone() }).collect();
         Self { groups, time, readme: false }
     }
 }
@@ -186,9 +192,8 @@ fn run_group(group: &Group, bare: &Serving, plan: &Plan) -> Vec<Cell> {
     let mut cells = Vec::new();
     for (shape, connections, spread) in &group.cells {
         let what = (*shape, *connections, *spread);
-        let bare_rate = *bare_rates
-            .entry((shape.events(), *connections))
-            .or_insert_with(|| rate(&run(bare, what, plan.time / 2)));
+        let bare_rate =
+            *bare_rates.entry((shape.events(), *connections)).or_insert_with(|| rate(&run(bare, what, plan.time / 2)));
         let before = serving.usage();
         let outcome = run(&serving, what, plan.time);
         let after = serving.usage();

@@ -20,12 +20,14 @@ use amanat::crypto::audit_seal::AuditKey;
 use amanat::crypto::blind_index::BlindIndex;
 use amanat::crypto::envelope::{Dek, Field, RecordPlace, Term};
 use amanat::crypto::key::{Key, Secret};
-use amanat::crypto::keyring::{KeyPlace, Keyring, Kek};
+use amanat::crypto::keyring::{Kek, KeyPlace, Keyring};
 use amanat::crypto::mac::audit::AuditPlace;
 use amanat::crypto::mac::{KeyPurpose, Owner, RecordKind, RowId};
 use amanat::domain::decision::{Question, decide};
 use amanat::domain::event::{Event, Outcome, Role};
-use amanat::domain::id::{CollectorId, EntryId, FieldPath, InstallationId, PurposeId, RecipientId, RecordId, SubjectId};
+use amanat::domain::id::{
+    CollectorId, EntryId, FieldPath, InstallationId, PurposeId, RecipientId, RecordId, SubjectId,
+};
 use amanat::domain::identifier::{IdentifierKind, NormaliseContext, Subaddress, normalise};
 use amanat::domain::policy::Policy;
 use amanat::domain::subject::{Standing, SubjectStatus};
@@ -52,12 +54,25 @@ fn sealing(criterion: &mut Criterion) {
         kind: RecordKind::new("record"),
         record: RowId::from(RecordId::from_uuid(Uuid::now_v7())),
     };
-    let texts = ["context.locale", "context.page.url", "properties.a", "properties.b", "properties.c", "properties.d", "properties.e", "properties.f"];
+    let texts = [
+        "context.locale",
+        "context.page.url",
+        "properties.a",
+        "properties.b",
+        "properties.c",
+        "properties.d",
+        "properties.e",
+        "properties.f",
+    ];
     let category = Term { number: 3, text: "Purchase" };
     let fields: Vec<Field<'_>> = texts
         .iter()
         .zip(1..)
-        .map(|(text, number)| Field { field: Term { number, text }, category, json: "\"a value of thirty-two characters\"" })
+        .map(|(text, number)| Field {
+            field: Term { number, text },
+            category,
+            json: "\"a value of thirty-two characters\"",
+        })
         .collect();
     for count in [1, 4, 8] {
         let some = fields.get(..count).expect("fields");
@@ -83,17 +98,28 @@ fn sealing(criterion: &mut Criterion) {
 fn keys(criterion: &mut Criterion) {
     let keyring = Keyring::new([Kek::new(1, key())], 1).expect("keyring");
     let owner = Owner::from(SubjectId::from_uuid(Uuid::now_v7()));
-    let place = KeyPlace { installation: InstallationId::from_uuid(Uuid::new_v4()), purpose: KeyPurpose::Dek, owner: Some(owner), version: 1 };
+    let place = KeyPlace {
+        installation: InstallationId::from_uuid(Uuid::new_v4()),
+        purpose: KeyPurpose::Dek,
+        owner: Some(owner),
+        version: 1,
+    };
     let wrapped = keyring.wrap(&place, &key(), &[7; 12]).expect("wrapped");
-    criterion.bench_function("unwrap a key", |bench| bench.iter(|| keyring.unwrap(&place, black_box(&wrapped)).expect("key")));
+    criterion.bench_function("unwrap a key", |bench| {
+        bench.iter(|| keyring.unwrap(&place, black_box(&wrapped)).expect("key"))
+    });
     let index = BlindIndex::new(Secret::new(1, key()), [(IdentifierKind::UserId, String::new())]);
-    criterion.bench_function("blind index", |bench| bench.iter(|| index.value(&IdentifierKind::UserId, "", black_box("person-0000000"))));
+    criterion.bench_function("blind index", |bench| {
+        bench.iter(|| index.value(&IdentifierKind::UserId, "", black_box("person-0000000")))
+    });
 }
 
 fn deciding(criterion: &mut Criterion) {
     let policy = policy();
-    let standing = Standing { status: SubjectStatus::Active, restrictions: Vec::new(), suppressed: false, lines: Vec::new() };
-    let fields: Vec<FieldPath> = ["context.page.url", "event", "properties.quantity", "properties.sku"].map(FieldPath::new).to_vec();
+    let standing =
+        Standing { status: SubjectStatus::Active, restrictions: Vec::new(), suppressed: false, lines: Vec::new() };
+    let fields: Vec<FieldPath> =
+        ["context.page.url", "event", "properties.quantity", "properties.sku"].map(FieldPath::new).to_vec();
     let purpose = PurposeId::new("product_analytics");
     let recipient = RecipientId::new("analytics");
     let question = Question {
@@ -127,9 +153,16 @@ fn leaf(criterion: &mut Criterion) {
     criterion.bench_function("leaf: seal its part, encode, hash", |bench| {
         bench.iter(|| {
             let role = Role::Subject;
-            let place = AuditPlace { role: role.number(), entry, event: event.number(), class: event.class().number(), origin: "load.example/log" };
+            let place = AuditPlace {
+                role: role.number(),
+                entry,
+                event: event.number(),
+                class: event.class().number(),
+                origin: "load.example/log",
+            };
             let sealed = audit.seal(&place, &black_box(&payload).encode(), &[3; 12]).expect("sealed");
-            let part = Part { role, tag: sealed.tag, commitment: sealed.commitment, sealed_hash: Some(sealed.sealed_hash) };
+            let part =
+                Part { role, tag: sealed.tag, commitment: sealed.commitment, sealed_hash: Some(sealed.sealed_hash) };
             let draft = Draft::new(entry, event, Outcome::Done, vec![part], Facts::new(Vec::new())).expect("draft");
             let mut bytes = Vec::with_capacity(256);
             draft.encode(7, &[1; 32], 1_700_000_000_000_000, &mut bytes);
@@ -140,7 +173,8 @@ fn leaf(criterion: &mut Criterion) {
 
 fn reading(criterion: &mut Criterion) {
     let blocked = BTreeSet::new();
-    let context = NormaliseContext { namespace: "", default_region: Some("DE"), subaddress: Subaddress::Keep, blocked: &blocked };
+    let context =
+        NormaliseContext { namespace: "", default_region: Some("DE"), subaddress: Subaddress::Keep, blocked: &blocked };
     let address = "Ada.Lovelace@Shop.Example".to_owned();
     criterion.bench_function("normalise an e-mail address", |bench| {
         bench.iter(|| normalise(&IdentifierKind::Email, black_box(&address), &context));

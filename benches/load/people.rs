@@ -62,7 +62,8 @@ fn person(house: &Gateway, number: u64) -> (NewPersonKeys, NewSubject, NewIdenti
     let secrets = house.keyholder.secrets();
     let value = secrets.index.value(&IdentifierKind::UserId, "", &format!("person-{number:07}"));
     let identifier = IdentifierId::from_uuid(house.source.ordered_id(now).expect("randomness"));
-    let sealed = house.seal_identifier(&house.policy().terms, &new.keys, identifier, &text(), &text()).expect("sealing");
+    let sealed =
+        house.seal_identifier(&house.policy().terms, &new.keys, identifier, &text(), &text()).expect("sealing");
     let subject = NewSubject { id, profile: id, device: false, suppressed: false, created_at: at, entry };
     let identifier = NewIdentifier {
         id: identifier,

@@ -95,7 +95,9 @@ pub fn print(cells: &[Cell], readme: bool) {
         return;
     }
     println!("\n{}\n", machine());
-    println!("| store | people | requests | connections | | requests/s | events/s | p50 ms | p99 ms | CPU µs an event | MB | of bare |");
+    println!(
+        "| store | people | requests | connections | | requests/s | events/s | p50 ms | p99 ms | CPU µs an event | MB | of bare |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for cell in cells {
         println!("{}", cell.row());
@@ -106,19 +108,32 @@ pub fn print(cells: &[Cell], readme: bool) {
             cells.iter().filter(|cell| cell.backend == backend).map(|cell| (cell.people, cell.start)).collect();
         starts.dedup();
         for (people, start) in starts {
-            println!("Start, {}, {} people: {:.0} ms", backend.title(), thousands(people as f64), start.as_secs_f64() * 1000.0);
+            println!(
+                "Start, {}, {} people: {:.0} ms",
+                backend.title(),
+                thousands(people as f64),
+                start.as_secs_f64() * 1000.0
+            );
         }
         for shape in Shape::ALL {
             if let (Some(few), Some(many)) = (cost(cells, backend, shape, false), cost(cells, backend, shape, true)) {
-                println!("Cost with a million people, {}, {}: {:.2} times that with 10,000", backend.title(), shape.title(), many / few);
+                println!(
+                    "Cost with a million people, {}, {}: {:.2} times that with 10,000",
+                    backend.title(),
+                    shape.title(),
+                    many / few
+                );
             }
         }
     }
 }
 
 fn bare(cells: &[Cell]) -> f64 {
-    let rates: Vec<f64> =
-        cells.iter().filter(|cell| cell.shape == Shape::Single && cell.connections == 128).map(|cell| cell.bare).collect();
+    let rates: Vec<f64> = cells
+        .iter()
+        .filter(|cell| cell.shape == Shape::Single && cell.connections == 128)
+        .map(|cell| cell.bare)
+        .collect();
     rates.iter().sum::<f64>() / rates.len().max(1) as f64
 }
 

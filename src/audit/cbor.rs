@@ -132,11 +132,7 @@ impl<'a> Reader<'a> {
             27 => (u64::from_be_bytes(*self.take_array()?), 0x1_0000_0000),
             _ => return Err(Malformed),
         };
-        if value < least {
-            Err(Malformed)
-        } else {
-            Ok(value)
-        }
+        if value < least { Err(Malformed) } else { Ok(value) }
     }
 
     #[inline]

@@ -42,12 +42,7 @@ impl Checkpoint {
     /// The text that is signed, newline included.
     #[must_use]
     pub fn text(&self) -> String {
-        format!(
-            "{}\n{}\n{}\n",
-            self.origin,
-            self.size,
-            BASE64.encode(&self.root)
-        )
+        format!("{}\n{}\n{}\n", self.origin, self.size, BASE64.encode(&self.root))
     }
 
     /// Reads the text of a note.
@@ -57,8 +52,7 @@ impl Checkpoint {
     /// If it is anything but three lines of the right form.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let mut lines = text.strip_suffix('\n').ok_or(Malformed)?.split('\n');
-        let (Some(origin), Some(size), Some(root), None) =
-            (lines.next(), lines.next(), lines.next(), lines.next())
+        let (Some(origin), Some(size), Some(root), None) = (lines.next(), lines.next(), lines.next(), lines.next())
         else {
             return Err(Malformed);
         };
@@ -71,11 +65,7 @@ impl Checkpoint {
         }
         let root = BASE64.decode(root.as_bytes()).map_err(|_| Malformed)?;
         let root = root.try_into().map_err(|_| Malformed)?;
-        Ok(Self {
-            origin: origin.to_owned(),
-            size,
-            root,
-        })
+        Ok(Self { origin: origin.to_owned(), size, root })
     }
 
     /// The note with the log's signature, ready to be published and cosigned. The signature is
@@ -157,25 +147,17 @@ pub fn open(
                 signed_by.push(key.clone());
             }
         } else if let Some(key) = witness_keys.iter().find(|key| line.claims(key)) {
-            let seconds =
-                verify_cosignature(key, line, note.text).ok_or(CheckpointError::Signature)?;
+            let seconds = verify_cosignature(key, line, note.text).ok_or(CheckpointError::Signature)?;
             match cosignatures.iter_mut().find(|known| known.key == *key) {
                 Some(known) => known.seconds = known.seconds.max(seconds),
-                None => cosignatures.push(Cosignature {
-                    key: key.clone(),
-                    seconds,
-                }),
+                None => cosignatures.push(Cosignature { key: key.clone(), seconds }),
             }
         }
     }
     if signed_by.is_empty() {
         return Err(CheckpointError::Signature);
     }
-    Ok(Verified {
-        checkpoint,
-        signed_by,
-        cosignatures,
-    })
+    Ok(Verified { checkpoint, signed_by, cosignatures })
 }
 
 fn verify_signature(key: &VerifierKey, line: &NoteSignature<'_>, text: &str) -> bool {
@@ -190,7 +172,6 @@ fn verify_cosignature(key: &VerifierKey, line: &NoteSignature<'_>, text: &str) -
     let seconds = u64::from_be_bytes(*seconds);
     let bytes = <&[u8; 64]>::try_from(bytes).ok()?;
     let message = cosigned_message(seconds, text);
-    let holds =
-        key.kind() == KeyKind::Cosignature && verify_strict(key.public(), &message, bytes).is_ok();
+    let holds = key.kind() == KeyKind::Cosignature && verify_strict(key.public(), &message, bytes).is_ok();
     holds.then_some(seconds)
 }

@@ -249,12 +249,7 @@ impl Finding {
     /// A finding at a place.
     #[must_use]
     pub fn new(code: Code, position: Position, text: impl Into<String>) -> Self {
-        Self {
-            code,
-            severity: code.severity(),
-            position,
-            text: text.into(),
-        }
+        Self { code, severity: code.severity(), position, text: text.into() }
     }
 
     /// A finding at one leaf.
@@ -327,8 +322,7 @@ impl Report {
 
     /// Sorts the findings by position and draws the verdict from them.
     pub fn conclude(&mut self) {
-        self.findings
-            .sort_by_key(|finding| (finding.position_start(), finding.code));
+        self.findings.sort_by_key(|finding| (finding.position_start(), finding.code));
         self.verdict = Verdict::of(&self.findings);
         self.exit = self.verdict.exit();
     }

@@ -103,13 +103,7 @@ impl Draft {
         if facts.has_repeated() || !rule.admits_facts(facts.keys()) {
             return Err(DraftError::Facts(event));
         }
-        let draft = Self {
-            entry,
-            event,
-            outcome,
-            parts,
-            facts,
-        };
+        let draft = Self { entry, event, outcome, parts, facts };
         if draft.longest() > MAXIMUM_LENGTH {
             return Err(DraftError::TooLong(event));
         }

@@ -45,15 +45,7 @@ impl VerifierKey {
     ///
     /// If the name is empty or holds a plus sign, white space or a control character.
     pub fn new(name: &str, kind: KeyKind, public: [u8; 32]) -> Result<Self, Malformed> {
-        if is_key_name(name) {
-            Ok(Self {
-                name: name.to_owned(),
-                kind,
-                public,
-            })
-        } else {
-            Err(Malformed)
-        }
+        if is_key_name(name) { Ok(Self { name: name.to_owned(), kind, public }) } else { Err(Malformed) }
     }
 
     /// Reads a `vkey`.
@@ -63,8 +55,7 @@ impl VerifierKey {
     /// If it is not well formed, its id is not that of its key, or its type is neither of ours.
     pub fn parse(vkey: &str) -> Result<Self, Malformed> {
         let mut pieces = vkey.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (pieces.next(), pieces.next(), pieces.next())
-        else {
+        let (Some(name), Some(id), Some(key)) = (pieces.next(), pieces.next(), pieces.next()) else {
             return Err(Malformed);
         };
         let key = BASE64.decode(key.as_bytes()).map_err(|_| Malformed)?;
@@ -74,11 +65,7 @@ impl VerifierKey {
             _ => return Err(Malformed),
         };
         let key = Self::new(name, kind, public.try_into().map_err(|_| Malformed)?)?;
-        if HEXLOWER.encode(&key.id()) == id {
-            Ok(key)
-        } else {
-            Err(Malformed)
-        }
+        if HEXLOWER.encode(&key.id()) == id { Ok(key) } else { Err(Malformed) }
     }
 
     /// The name.
@@ -138,10 +125,7 @@ impl std::fmt::Display for VerifierKey {
 }
 
 fn is_key_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name
-            .chars()
-            .any(|c| c == '+' || c.is_whitespace() || c.is_control())
+    !name.is_empty() && !name.chars().any(|c| c == '+' || c.is_whitespace() || c.is_control())
 }
 
 /// A note, its form checked, its signatures not.
@@ -184,10 +168,7 @@ impl<'a> Note<'a> {
         let (text, signatures) = note.rsplit_once("\n\n").ok_or(Malformed)?;
         let text = note.get(..text.len() + 1).ok_or(Malformed)?;
         let signatures = signatures.strip_suffix('\n').ok_or(Malformed)?;
-        let signatures = signatures
-            .split('\n')
-            .map(NoteSignature::parse)
-            .collect::<Result<Vec<_>, _>>()?;
+        let signatures = signatures.split('\n').map(NoteSignature::parse).collect::<Result<Vec<_>, _>>()?;
         if signatures.len() > MAXIMUM_SIGNATURES {
             return Err(Malformed);
         }
@@ -197,10 +178,7 @@ impl<'a> Note<'a> {
 
 impl<'a> NoteSignature<'a> {
     fn parse(line: &'a str) -> Result<Self, Malformed> {
-        let (name, bytes) = line
-            .strip_prefix("\u{2014} ")
-            .and_then(|rest| rest.split_once(' '))
-            .ok_or(Malformed)?;
+        let (name, bytes) = line.strip_prefix("\u{2014} ").and_then(|rest| rest.split_once(' ')).ok_or(Malformed)?;
         if !is_key_name(name) {
             return Err(Malformed);
         }
@@ -209,12 +187,7 @@ impl<'a> NoteSignature<'a> {
         if bytes.is_empty() {
             return Err(Malformed);
         }
-        Ok(Self {
-            line,
-            name,
-            id: *id,
-            bytes: bytes.to_owned(),
-        })
+        Ok(Self { line, name, id: *id, bytes: bytes.to_owned() })
     }
 
     /// Whether this line claims to be made by that key: name *and* id must fit.

@@ -116,28 +116,15 @@ impl Payload {
             put("subject", Value::from(subject.as_slice()));
         }
         if let Some(actor) = &self.actor {
-            put(
-                "actor",
-                Value::Array(vec![Value::from(actor.kind), actor.id.clone()]),
-            );
+            put("actor", Value::Array(vec![Value::from(actor.kind), actor.id.clone()]));
         }
         put_all("rows", &self.rows, Row::to_value, &mut put);
         put_text("collector", self.collector.as_deref(), &mut put);
-        put_all(
-            "purposes",
-            &self.purposes,
-            |name| Value::from(name.as_str()),
-            &mut put,
-        );
+        put_all("purposes", &self.purposes, |name| Value::from(name.as_str()), &mut put);
         if let Some(consent) = &self.consent {
             put("consent", Value::from(consent.as_slice()));
         }
-        put_all(
-            "fields",
-            &self.fields,
-            |name| Value::from(name.as_str()),
-            &mut put,
-        );
+        put_all("fields", &self.fields, |name| Value::from(name.as_str()), &mut put);
         put_all("decision", &self.decision, Decided::to_value, &mut put);
         put_text("recipient", self.recipient.as_deref(), &mut put);
         if let Some(notice) = &self.notice {
@@ -170,12 +157,7 @@ fn put_text(key: &str, text: Option<&str>, put: &mut impl FnMut(&str, Value)) {
     }
 }
 
-fn put_all<T>(
-    key: &str,
-    items: &[T],
-    to_value: impl Fn(&T) -> Value,
-    put: &mut impl FnMut(&str, Value),
-) {
+fn put_all<T>(key: &str, items: &[T], to_value: impl Fn(&T) -> Value, put: &mut impl FnMut(&str, Value)) {
     if !items.is_empty() {
         put(key, Value::Array(items.iter().map(to_value).collect()));
     }
@@ -222,10 +204,7 @@ pub fn read_plaintext(plaintext: &[u8]) -> Result<Value, Malformed> {
     if plaintext.len() > MAXIMUM_PLAINTEXT {
         return Err(Malformed);
     }
-    let end = plaintext
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .ok_or(Malformed)?;
+    let end = plaintext.iter().rposition(|byte| *byte != 0).ok_or(Malformed)?;
     match plaintext.split_at_checked(end) {
         Some((payload, [0x80, ..])) => Value::decode(payload),
         _ => Err(Malformed),

@@ -45,21 +45,13 @@ impl LogProof {
             Some(leaf) => Some(BASE64.decode(leaf.as_bytes()).map_err(|_| Malformed)?),
             None => None,
         };
-        let index = lines
-            .next()
-            .and_then(|line| line.strip_prefix("index "))
-            .ok_or(Malformed)?;
+        let index = lines.next().and_then(|line| line.strip_prefix("index ")).ok_or(Malformed)?;
         let index = decimal(index)?;
         let hashes = lines.map(parse_hash).collect::<Result<Vec<_>, _>>()?;
         if hashes.len() > MAXIMUM_HASHES {
             return Err(Malformed);
         }
-        Ok(Self {
-            leaf,
-            index,
-            hashes,
-            checkpoint: checkpoint.to_owned(),
-        })
+        Ok(Self { leaf, index, hashes, checkpoint: checkpoint.to_owned() })
     }
 }
 
@@ -116,11 +108,7 @@ impl OpenedPart {
             class: leaf.event.class().number(),
             origin,
         };
-        CommitmentKey::from_shown(self.commit_key).commits(
-            &place,
-            &self.plaintext,
-            &part.commitment,
-        )
+        CommitmentKey::from_shown(self.commit_key).commits(&place, &self.plaintext, &part.commitment)
     }
 }
 
@@ -128,20 +116,13 @@ impl OpenedPart {
 mod base64 {
     use super::{BASE64, Deserialize, Deserializer, Serializer, de};
 
-    pub(super) fn serialize<S: Serializer>(
-        bytes: impl AsRef<[u8]>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(bytes: impl AsRef<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&BASE64.encode(bytes.as_ref()))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>, B: TryFrom<Vec<u8>>>(
-        deserializer: D,
-    ) -> Result<B, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, B: TryFrom<Vec<u8>>>(deserializer: D) -> Result<B, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let bytes = BASE64
-            .decode(text.as_bytes())
-            .map_err(|_| de::Error::custom("no base64"))?;
+        let bytes = BASE64.decode(text.as_bytes()).map_err(|_| de::Error::custom("no base64"))?;
         B::try_from(bytes).map_err(|_| de::Error::custom("wrong length"))
     }
 }

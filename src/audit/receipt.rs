@@ -49,13 +49,7 @@ impl Receipt {
     /// Makes a receipt.
     #[must_use]
     pub fn new(trust: String, proof: &LogProof, opened: Vec<OpenedPart>, statement: Value) -> Self {
-        Self {
-            format: Format::One,
-            trust,
-            proof: proof.to_string(),
-            opened,
-            statement,
-        }
+        Self { format: Format::One, trust, proof: proof.to_string(), opened, statement }
     }
 
     /// Reads the file.
@@ -95,8 +89,7 @@ impl Receipt {
                 &claimed
             }
         };
-        let proof = LogProof::parse(&self.proof)
-            .map_err(|_| malformed("The proof in the receipt cannot be read."))?;
+        let proof = LogProof::parse(&self.proof).map_err(|_| malformed("The proof in the receipt cannot be read."))?;
         let witness_keys = trust.witness_keys();
         let note = proof.checkpoint.as_bytes();
         let verified = checkpoint::open(note, None, trust.logs(), &witness_keys)
@@ -108,13 +101,8 @@ impl Receipt {
         let Some(bytes) = &proof.leaf else {
             return Err(malformed("The proof holds no leaf."));
         };
-        let included = verify_inclusion(
-            proof.index,
-            checkpoint.size,
-            &leaf_hash(bytes),
-            &proof.hashes,
-            &checkpoint.root,
-        );
+        let included =
+            verify_inclusion(proof.index, checkpoint.size, &leaf_hash(bytes), &proof.hashes, &checkpoint.root);
         if included.is_err() {
             let text = "The leaf is not in the tree that the checkpoint signs.";
             return Err(Finding::at(Code::RootMismatch, proof.index, text));
@@ -128,13 +116,8 @@ impl Receipt {
         report.newest = Some(leaf.time);
         self.verify_parts(&leaf, &checkpoint.origin, report);
 
-        let cosigned = verified
-            .cosignatures
-            .iter()
-            .map(|cosignature| &cosignature.key);
-        report
-            .findings
-            .extend(attestation(trust, source, trust.is_met_by(cosigned)));
+        let cosigned = verified.cosignatures.iter().map(|cosignature| &cosignature.key);
+        report.findings.extend(attestation(trust, source, trust.is_met_by(cosigned)));
         if trust.asks_for_quorum() && report.findings.iter().all(|f| f.code != Code::Downgrade) {
             report.witnessed_to = Some(checkpoint.size);
         }
@@ -147,29 +130,21 @@ impl Receipt {
                 report.opened += 1;
             } else {
                 let text = "An opened part is not what the leaf commits to.";
-                report
-                    .findings
-                    .push(Finding::at(Code::PartUnbound, leaf.seq, text));
+                report.findings.push(Finding::at(Code::PartUnbound, leaf.seq, text));
             }
         }
         let Some(part) = self.opened.last() else {
-            report
-                .findings
-                .push(malformed("The receipt opens no part."));
+            report.findings.push(malformed("The receipt opens no part."));
             return;
         };
         match read_plaintext(&part.plaintext) {
             Ok(payload) if payload.shows(&self.statement) => {}
             Ok(_) => {
                 let text = "The statement does not say what was committed to.";
-                report
-                    .findings
-                    .push(Finding::at(Code::StatementDiffers, leaf.seq, text));
+                report.findings.push(Finding::at(Code::StatementDiffers, leaf.seq, text));
             }
             Err(Malformed) => {
-                report
-                    .findings
-                    .push(malformed("The payload of an opened part cannot be read."));
+                report.findings.push(malformed("The payload of an opened part cannot be read."));
             }
         }
     }
@@ -200,10 +175,7 @@ pub fn checkpoint_finding(error: CheckpointError, size: Option<u64>) -> Finding 
     let (code, text) = match error {
         CheckpointError::Malformed => (Code::Malformed, "A checkpoint cannot be read."),
         CheckpointError::Origin => (Code::OriginMismatch, "A checkpoint is of another log."),
-        CheckpointError::Signature => (
-            Code::CheckpointSignature,
-            "No signature of the log on a checkpoint holds.",
-        ),
+        CheckpointError::Signature => (Code::CheckpointSignature, "No signature of the log on a checkpoint holds."),
     };
     match size {
         Some(size) => Finding::at(code, size, text),
@@ -216,16 +188,8 @@ pub fn checkpoint_finding(error: CheckpointError, size: Option<u64>) -> Finding 
 pub fn refusal_finding(refusal: Refusal, seq: u64) -> Finding {
     match refusal {
         Refusal::Malformed => Finding::at(Code::Malformed, seq, "The leaf breaks its format."),
-        Refusal::UnknownVersion => Finding::at(
-            Code::UnknownVersion,
-            seq,
-            "The leaf is of a version not known here.",
-        ),
-        Refusal::UnknownEvent => Finding::at(
-            Code::UnknownEvent,
-            seq,
-            "The leaf tells an event not known here.",
-        ),
+        Refusal::UnknownVersion => Finding::at(Code::UnknownVersion, seq, "The leaf is of a version not known here."),
+        Refusal::UnknownEvent => Finding::at(Code::UnknownEvent, seq, "The leaf tells an event not known here."),
     }
 }
 

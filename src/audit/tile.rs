@@ -43,17 +43,10 @@ impl TilePath {
             level => TileKind::Hashes(small_decimal(level).filter(|level| *level < 64)?),
         };
         let (index, width) = match rest.split_once(".p/") {
-            Some((index, width)) => (
-                index,
-                u16::from(small_decimal(width).filter(|width| *width > 0)?),
-            ),
+            Some((index, width)) => (index, u16::from(small_decimal(width).filter(|width| *width > 0)?)),
             None => (rest, 256),
         };
-        Some(Self {
-            kind,
-            index: parse_index(index)?,
-            width,
-        })
+        Some(Self { kind, index: parse_index(index)?, width })
     }
 
     /// Whether it holds 256.
@@ -70,10 +63,7 @@ impl TilePath {
             TileKind::Hashes(level) => u32::from(level),
             TileKind::Entries => 0,
         };
-        let hashes = self
-            .index
-            .checked_mul(TILE_WIDTH)?
-            .checked_add(u64::from(self.width))?;
+        let hashes = self.index.checked_mul(TILE_WIDTH)?.checked_add(u64::from(self.width))?;
         hashes.checked_mul(1_u64.checked_shl(level.checked_mul(TILE_HEIGHT)?)?)
     }
 }
@@ -100,22 +90,14 @@ impl std::fmt::Display for TilePath {
                 f.write_str("/")?;
             }
         }
-        if self.is_full() {
-            Ok(())
-        } else {
-            write!(f, ".p/{}", self.width)
-        }
+        if self.is_full() { Ok(()) } else { write!(f, ".p/{}", self.width) }
     }
 }
 
 fn small_decimal(text: &str) -> Option<u8> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     let shortest = text == "0" || !text.starts_with('0');
-    if plain && shortest {
-        text.parse().ok()
-    } else {
-        None
-    }
+    if plain && shortest { text.parse().ok() } else { None }
 }
 
 fn parse_index(text: &str) -> Option<u64> {
@@ -137,9 +119,7 @@ fn parse_index(text: &str) -> Option<u64> {
         if digits.len() != 3 || spare || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
-        index = index
-            .checked_mul(1_000)?
-            .checked_add(digits.parse().ok()?)?;
+        index = index.checked_mul(1_000)?.checked_add(digits.parse().ok()?)?;
     }
     if ended { Some(index) } else { None }
 }
@@ -148,9 +128,7 @@ fn parse_index(text: &str) -> Option<u64> {
 /// width of the partial one behind them (0: none). At level l: ⌊size / 256^l⌋ hashes.
 #[must_use]
 pub fn tiles_at(level: u8, size: u64) -> (u64, u16) {
-    let hashes = size
-        .checked_shr(u32::from(level) * TILE_HEIGHT)
-        .unwrap_or(0);
+    let hashes = size.checked_shr(u32::from(level) * TILE_HEIGHT).unwrap_or(0);
     let [.., partial] = hashes.to_be_bytes();
     (hashes / TILE_WIDTH, u16::from(partial))
 }
@@ -158,11 +136,7 @@ pub fn tiles_at(level: u8, size: u64) -> (u64, u16) {
 /// The root over the hashes of a full tile; `None` if there are not 256.
 #[must_use]
 pub fn full_tile_root(hashes: &[Hash]) -> Option<Hash> {
-    if hashes.len() == 256 {
-        subtree_root(hashes)
-    } else {
-        None
-    }
+    if hashes.len() == 256 { subtree_root(hashes) } else { None }
 }
 
 /// The root over a power of two of hashes.
@@ -173,10 +147,7 @@ fn subtree_root(hashes: &[Hash]) -> Option<Hash> {
     let mut row = hashes.to_vec();
     while row.len() > 1 {
         let (pairs, _) = row.as_chunks::<2>();
-        row = pairs
-            .iter()
-            .map(|[left, right]| hash_node(left, right))
-            .collect();
+        row = pairs.iter().map(|[left, right]| hash_node(left, right)).collect();
     }
     row.first().copied()
 }
@@ -219,13 +190,8 @@ where
         let within = level % TILE_HEIGHT;
         let tile_level = u8::try_from(level / TILE_HEIGHT).map_err(|_| TiledError::Short)?;
         let count = 1_u16 << within;
-        let first = index
-            .checked_mul(u64::from(count))
-            .ok_or(TiledError::Short)?;
-        let hashes = self
-            .0
-            .hashes(tile_level, first, count)
-            .map_err(TiledError::Rows)?;
+        let first = index.checked_mul(u64::from(count)).ok_or(TiledError::Short)?;
+        let hashes = self.0.hashes(tile_level, first, count).map_err(TiledError::Rows)?;
         if hashes.len() != usize::from(count) {
             return Err(TiledError::Short);
         }

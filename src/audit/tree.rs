@@ -76,10 +76,7 @@ impl Frontier {
     /// The frontier of the empty log.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            size: 0,
-            hashes: Vec::new(),
-        }
+        Self { size: 0, hashes: Vec::new() }
     }
 
     /// Reads 32 bytes for each set bit of `size`, largest subtree first.
@@ -92,10 +89,7 @@ impl Frontier {
         if !rest.is_empty() || u32::try_from(hashes.len()) != Ok(size.count_ones()) {
             return Err(FrontierMismatch);
         }
-        Ok(Self {
-            size,
-            hashes: hashes.to_vec(),
-        })
+        Ok(Self { size, hashes: hashes.to_vec() })
     }
 
     /// 32 bytes for each set bit of the size, largest subtree first.
@@ -152,11 +146,7 @@ pub trait HashSource {
 ///
 /// Whatever the source fails with.
 pub fn root<S: HashSource>(size: u64, source: &S) -> Result<Hash, S::Error> {
-    if size == 0 {
-        Ok(empty_root())
-    } else {
-        range_root(0, size, source)
-    }
+    if size == 0 { Ok(empty_root()) } else { range_root(0, size, source) }
 }
 
 /// The hashes that prove leaf `index` in the tree of `size` leaves, from its sibling up (RFC 6962
@@ -165,11 +155,7 @@ pub fn root<S: HashSource>(size: u64, source: &S) -> Result<Hash, S::Error> {
 /// # Errors
 ///
 /// Whatever the source fails with.
-pub fn inclusion_proof<S: HashSource>(
-    index: u64,
-    size: u64,
-    source: &S,
-) -> Result<Vec<Hash>, S::Error> {
+pub fn inclusion_proof<S: HashSource>(index: u64, size: u64, source: &S) -> Result<Vec<Hash>, S::Error> {
     let mut proof = Vec::new();
     if index >= size {
         return Ok(proof);
@@ -195,11 +181,7 @@ pub fn inclusion_proof<S: HashSource>(
 /// # Errors
 ///
 /// Whatever the source fails with.
-pub fn consistency_proof<S: HashSource>(
-    from: u64,
-    to: u64,
-    source: &S,
-) -> Result<Vec<Hash>, S::Error> {
+pub fn consistency_proof<S: HashSource>(from: u64, to: u64, source: &S) -> Result<Vec<Hash>, S::Error> {
     let mut proof = Vec::new();
     if from == 0 || from >= to {
         return Ok(proof);
@@ -278,11 +260,7 @@ pub fn verify_inclusion(
     if last != 0 {
         return Err(ProofError::Length);
     }
-    if hash == *root {
-        Ok(())
-    } else {
-        Err(ProofError::Root)
-    }
+    if hash == *root { Ok(()) } else { Err(ProofError::Root) }
 }
 
 /// Checks a consistency proof (RFC 9162 §2.1.4.2).
@@ -305,21 +283,13 @@ pub fn verify_consistency(
             return Err(ProofError::Length);
         }
         if from == to {
-            return if from_root == to_root {
-                Ok(Consistency::Same)
-            } else {
-                Err(ProofError::Root)
-            };
+            return if from_root == to_root { Ok(Consistency::Same) } else { Err(ProofError::Root) };
         }
         return Ok(Consistency::FirstCheckpoint);
     }
 
     let mut hashes = proof.iter();
-    let seed = if from.is_power_of_two() {
-        Some(from_root)
-    } else {
-        hashes.next()
-    };
+    let seed = if from.is_power_of_two() { Some(from_root) } else { hashes.next() };
     let Some(seed) = seed else {
         return Err(ProofError::Length);
     };
@@ -349,9 +319,5 @@ pub fn verify_consistency(
     if last != 0 {
         return Err(ProofError::Length);
     }
-    if old == *from_root && new == *to_root {
-        Ok(Consistency::Extends)
-    } else {
-        Err(ProofError::Root)
-    }
+    if old == *from_root && new == *to_root { Ok(Consistency::Extends) } else { Err(ProofError::Root) }
 }

@@ -65,12 +65,7 @@ impl Trust {
     /// Trust in one log and no witness.
     #[must_use]
     pub fn of_log(key: VerifierKey) -> Self {
-        Self {
-            logs: vec![key],
-            witnesses: Vec::new(),
-            groups: Vec::new(),
-            quorum: Quorum::None,
-        }
+        Self { logs: vec![key], witnesses: Vec::new(), groups: Vec::new(), quorum: Quorum::None }
     }
 
     /// Reads a trust policy. Names must be defined above the line that uses them, so groups cannot
@@ -80,12 +75,7 @@ impl Trust {
     ///
     /// A [`TrustError`] with the number of the line, from 1.
     pub fn parse(text: &str) -> Result<Self, TrustError> {
-        let mut trust = Self {
-            logs: Vec::new(),
-            witnesses: Vec::new(),
-            groups: Vec::new(),
-            quorum: Quorum::None,
-        };
+        let mut trust = Self { logs: Vec::new(), witnesses: Vec::new(), groups: Vec::new(), quorum: Quorum::None };
         let mut quorum = None;
         for (line, text) in (1..).zip(text.lines()) {
             let words: Vec<&str> = text.split_ascii_whitespace().collect();
@@ -101,8 +91,7 @@ impl Trust {
                 }
                 ["witness", name, vkey, url @ ..] if url.len() < 2 => {
                     let key = parse_key(vkey, KeyKind::Cosignature, line)?;
-                    if trust.is_taken(name) || trust.witnesses.iter().any(|known| known.key == key)
-                    {
+                    if trust.is_taken(name) || trust.witnesses.iter().any(|known| known.key == key) {
                         return Err(TrustError::Name(line));
                     }
                     trust.witnesses.push(Witness {
@@ -132,13 +121,7 @@ impl Trust {
         Ok(trust)
     }
 
-    fn parse_group(
-        &self,
-        name: &str,
-        threshold: &str,
-        members: &[&str],
-        line: usize,
-    ) -> Result<Group, TrustError> {
+    fn parse_group(&self, name: &str, threshold: &str, members: &[&str], line: usize) -> Result<Group, TrustError> {
         let threshold = match threshold {
             "any" => 1,
             "all" => members.len(),
@@ -152,26 +135,18 @@ impl Trust {
         }
         let mut seen: Vec<&str> = Vec::new();
         for member in members {
-            let elsewhere = self
-                .groups
-                .iter()
-                .any(|group| group.members.iter().any(|other| other == member));
+            let elsewhere = self.groups.iter().any(|group| group.members.iter().any(|other| other == member));
             if elsewhere || seen.contains(member) || !self.is_defined(member) {
                 return Err(TrustError::Name(line));
             }
             seen.push(member);
         }
         let members = members.iter().map(|member| (*member).to_owned()).collect();
-        Ok(Group {
-            name: name.to_owned(),
-            threshold,
-            members,
-        })
+        Ok(Group { name: name.to_owned(), threshold, members })
     }
 
     fn is_defined(&self, name: &str) -> bool {
-        self.witnesses.iter().any(|witness| witness.name == name)
-            || self.groups.iter().any(|group| group.name == name)
+        self.witnesses.iter().any(|witness| witness.name == name) || self.groups.iter().any(|group| group.name == name)
     }
 
     fn is_taken(&self, name: &str) -> bool {
@@ -193,10 +168,7 @@ impl Trust {
     /// The keys of the witnesses.
     #[must_use]
     pub fn witness_keys(&self) -> Vec<VerifierKey> {
-        self.witnesses
-            .iter()
-            .map(|witness| witness.key.clone())
-            .collect()
+        self.witnesses.iter().map(|witness| witness.key.clone()).collect()
     }
 
     /// Whether any witness must have cosigned.
@@ -220,11 +192,7 @@ impl Trust {
             .collect();
         // Groups stand below their members, so one pass in the order of the file is enough.
         for group in &self.groups {
-            let count = group
-                .members
-                .iter()
-                .filter(|name| met.contains(&name.as_str()))
-                .count();
+            let count = group.members.iter().filter(|name| met.contains(&name.as_str())).count();
             if count >= group.threshold {
                 met.push(&group.name);
             }
@@ -235,9 +203,5 @@ impl Trust {
 
 fn parse_key(vkey: &str, kind: KeyKind, line: usize) -> Result<VerifierKey, TrustError> {
     let key = VerifierKey::parse(vkey).map_err(|_| TrustError::Key(line))?;
-    if key.kind() == kind {
-        Ok(key)
-    } else {
-        Err(TrustError::Key(line))
-    }
+    if key.kind() == kind { Ok(key) } else { Err(TrustError::Key(line)) }
 }

@@ -68,11 +68,7 @@ impl KnownCheckpoint {
     /// What a checkpoint whose signatures hold says.
     #[must_use]
     pub fn of(verified: &Verified) -> Self {
-        Self {
-            size: verified.checkpoint.size,
-            root: verified.checkpoint.root,
-            signed_by: verified.signed_by.clone(),
-        }
+        Self { size: verified.checkpoint.size, root: verified.checkpoint.root, signed_by: verified.signed_by.clone() }
     }
 }
 
@@ -164,15 +160,10 @@ impl Verifier {
     }
 
     fn check_columns(&mut self, leaf: &Leaf, columns: Option<Columns>, seq: u64) {
-        let said = Columns {
-            entry: leaf.entry,
-            time: leaf.time,
-            event: leaf.event.number(),
-        };
+        let said = Columns { entry: leaf.entry, time: leaf.time, event: leaf.event.number() };
         if columns.is_some_and(|columns| columns != said) {
             let text = "The columns beside the leaf say something else than the leaf.";
-            self.findings
-                .push(Finding::at(Code::LeafAltered, seq, text));
+            self.findings.push(Finding::at(Code::LeafAltered, seq, text));
         }
     }
 
@@ -184,8 +175,7 @@ impl Verifier {
         self.sense.finish(&self.chain, &mut self.findings);
         for (first, second) in self.entries.repeated() {
             let text = "Two leaves have one entry id.";
-            self.findings
-                .push(Finding::between(Code::EntryRepeated, first, second, text));
+            self.findings.push(Finding::between(Code::EntryRepeated, first, second, text));
         }
         let mut report = Report::new();
         report.origin = self.sense.origin();
@@ -196,10 +186,7 @@ impl Verifier {
         report.newest = self.chain.newest();
         report.findings = without_consequences(self.findings.list);
         if self.findings.unlisted > 0 {
-            let text = format!(
-                "{} further findings are not listed.",
-                self.findings.unlisted
-            );
+            let text = format!("{} further findings are not listed.", self.findings.unlisted);
             report.findings.push(Finding::whole(Code::Malformed, text));
         }
         report.conclude();
@@ -208,12 +195,7 @@ impl Verifier {
 }
 
 fn skeleton_of(leaf: &Leaf) -> Skeleton {
-    Skeleton {
-        seq: leaf.seq,
-        previous: leaf.previous,
-        entry: leaf.entry,
-        time: leaf.time,
-    }
+    Skeleton { seq: leaf.seq, previous: leaf.previous, entry: leaf.entry, time: leaf.time }
 }
 
 /// Drops findings that only follow from a leaf that was altered: the time of an altered leaf makes

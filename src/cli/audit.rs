@@ -98,9 +98,11 @@ pub(super) async fn run(command: AuditCommand, context: &Context) -> Result<u8, 
 
 fn checkpoint(location: &Location, save: Option<&Path>) -> Result<u8, Failure> {
     let published = StoredLog::open(location)?.checkpoint()?;
-    let published = published.ok_or_else(|| Failure::new("no checkpoint was signed yet; start the gateway and wait a second"))?;
+    let published =
+        published.ok_or_else(|| Failure::new("no checkpoint was signed yet; start the gateway and wait a second"))?;
     if let Some(path) = save {
-        std::fs::write(path, &published.note).map_err(|error| Failure::new(format!("{} cannot be written: {error}", path.display())))?;
+        std::fs::write(path, &published.note)
+            .map_err(|error| Failure::new(format!("{} cannot be written: {error}", path.display())))?;
     }
     print(&published.note)?;
     Ok(0)
@@ -155,7 +157,8 @@ impl Sourced {
                 if bytes.starts_with(b"SQLite format 3\0") {
                     (Location::Sqlite(source.into()), None, None)
                 } else {
-                    let text = String::from_utf8(bytes).map_err(|_| Failure::with_exit(2, format!("{source} is neither a database nor a proof")))?;
+                    let text = String::from_utf8(bytes)
+                        .map_err(|_| Failure::with_exit(2, format!("{source} is neither a database nor a proof")))?;
                     let what = What::Proof { text, trust, maximum_age: wanted.max_age };
                     return Ok(Self { what, is_json: wanted.json });
                 }
@@ -177,7 +180,9 @@ impl Sourced {
     fn run(self) -> Result<u8, Failure> {
         let report = match self.what {
             What::Database(verification) => verify_with_progress(&verification)?,
-            What::Proof { text, trust, maximum_age } => verify_proof(&text, trust.as_ref(), maximum_age, Source::default().now()),
+            What::Proof { text, trust, maximum_age } => {
+                verify_proof(&text, trust.as_ref(), maximum_age, Source::default().now())
+            }
         };
         let text = if self.is_json {
             serde_json::to_string(&report).map_err(|error| Failure::new(error.to_string()))? + "\n"
@@ -192,7 +197,9 @@ impl Sourced {
 /// A bar is drawn on a terminal only, so that scripts and files get the report and nothing else.
 fn verify_with_progress(verification: &Verification) -> Result<Report, Failure> {
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} entries, {per_sec}, {eta} left") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} entries, {per_sec}, {eta} left")
+    {
         bar.set_style(style);
     }
     let report = verify(verification, |done, total| {
@@ -226,7 +233,9 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::new(format!("the output cannot be written: {error}")))
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::new(format!("the output cannot be written: {error}")))
 }
 
 fn age(text: &str) -> Result<Duration, String> {

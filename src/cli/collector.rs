@@ -56,9 +56,11 @@ pub(super) async fn run(arguments: CollectorArguments, context: &Context) -> Res
             });
             made.and_then(|(id, text)| show_made(id, &text, json))
         }
-        CollectorCommand::List { json } => {
-            house.all_tokens().await.map_err(Failure::from).and_then(|tokens| list(&tokens, |kind| kind != TokenKind::Api, json))
-        }
+        CollectorCommand::List { json } => house
+            .all_tokens()
+            .await
+            .map_err(Failure::from)
+            .and_then(|tokens| list(&tokens, |kind| kind != TokenKind::Api, json)),
         CollectorCommand::Disable { id } => end(&house, &id).await,
     };
     house.close();

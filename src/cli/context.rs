@@ -172,9 +172,8 @@ impl Context {
 /// A database URL that cannot be used.
 pub(super) fn settings(loaded: &Loaded) -> Result<Settings, Failure> {
     let config = &loaded.config;
-    let location = |url: &str, key: &str| {
-        Location::parse(url).map_err(|error| Failure::with_exit(3, format!("{key}: {error}")))
-    };
+    let location =
+        |url: &str, key: &str| Location::parse(url).map_err(|error| Failure::with_exit(3, format!("{key}: {error}")));
     let digest = Sha256::digest(config::print_reference(&loaded.values).as_bytes());
     Ok(Settings {
         database: location(config.storage.database.reveal(), "storage.database")?,
@@ -225,7 +224,10 @@ pub(super) fn read_policy(directory: &Path) -> Result<Files, Failure> {
 
 fn read_folder(folder: &Path, prefix: &str, files: &mut Files) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
-        Failure::with_exit(3, format!("the policy folder {} cannot be read: {error}; name it with policy.directory", folder.display()))
+        Failure::with_exit(
+            3,
+            format!("the policy folder {} cannot be read: {error}; name it with policy.directory", folder.display()),
+        )
     };
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;

@@ -131,9 +131,15 @@ impl Known {
     }
 }
 
-fn open_rows(house: &Gateway, collector: &CollectorId, arguments: &ImportArguments, limits: &Limits) -> Result<Rows, Failure> {
+fn open_rows(
+    house: &Gateway,
+    collector: &CollectorId,
+    arguments: &ImportArguments,
+    limits: &Limits,
+) -> Result<Rows, Failure> {
     let by_name = arguments.file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-    let file = File::open(&arguments.file).map_err(|error| Failure::new(format!("{} cannot be read: {error}", arguments.file.display())))?;
+    let file = File::open(&arguments.file)
+        .map_err(|error| Failure::new(format!("{} cannot be read: {error}", arguments.file.display())))?;
     match arguments.format {
         Some(Format::Csv) => {}
         None if by_name => {}
@@ -180,14 +186,23 @@ async fn load_batch(
             Err(error) => {
                 let failure = Failure::from(error);
                 let done = import.tally().position;
-                return Err(Failure::with_exit(failure.exit(), format!("{failure}\n  {done} rows are done; the same command goes on from there")));
+                return Err(Failure::with_exit(
+                    failure.exit(),
+                    format!("{failure}\n  {done} rows are done; the same command goes on from there"),
+                ));
             }
         }
     }
 }
 
 /// The events of a batch, read under the policy in force now.
-fn events(house: &Gateway, collector: &CollectorId, batch: &[Row], known: &Known, limits: &Limits) -> Result<Vec<ImportRow>, Failure> {
+fn events(
+    house: &Gateway,
+    collector: &CollectorId,
+    batch: &[Row],
+    known: &Known,
+    limits: &Limits,
+) -> Result<Vec<ImportRow>, Failure> {
     let policy = house.policy();
     let rules = policy.policy.collectors.get(collector).ok_or_else(|| unknown_collector(house, collector.as_str()))?;
     let setting = Setting { rules, fields: &policy.policy.fields, limits, received_at: house.source.now() };
@@ -245,7 +260,8 @@ impl Rejects {
         if left_out.is_empty() {
             return Ok(());
         }
-        let failed = |error: std::io::Error| Failure::new(format!("{} cannot be written: {error}", self.path.display()));
+        let failed =
+            |error: std::io::Error| Failure::new(format!("{} cannot be written: {error}", self.path.display()));
         let file = match &mut self.file {
             Some(file) => file,
             None => {
@@ -286,7 +302,8 @@ fn show(tally: &Tally, arguments: &ImportArguments) -> Result<(), Failure> {
             "rejects": report,
         }));
     }
-    let mut text = format!("{} rows stored, {} refused by policy, {} not readable", tally.accepted, tally.refused, tally.rejected);
+    let mut text =
+        format!("{} rows stored, {} refused by policy, {} not readable", tally.accepted, tally.refused, tally.rejected);
     if let Some(report) = report {
         text.push_str(&format!("\nwhich and why: {report}"));
     }

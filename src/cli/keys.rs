@@ -64,7 +64,8 @@ pub(super) async fn run(arguments: KeysArguments, context: &Context) -> Result<u
     let loaded = context.load()?;
     let config = &loaded.config;
     let house = open(context, &loaded).await?;
-    let rotation = |cause, patience| Rotation { copies: copies(config), cause, patience: Duration::from_secs(patience) };
+    let rotation =
+        |cause, patience| Rotation { copies: copies(config), cause, patience: Duration::from_secs(patience) };
     let bar = progress_bar();
     let told = |progress: Progress| {
         bar.set_length(u64::try_from(progress.total).unwrap_or(0));
@@ -150,7 +151,10 @@ fn show_status(status: &KeyStatus, as_json: bool) -> Result<u8, Failure> {
     let mut text = format!("root key\n{}", columns(&rows));
     if let Some(job) = &status.job {
         let worked = if job.worked_at { "at work" } else { "cut short; `amanat keys rewrap` goes on" };
-        text.push_str(&format!("rotation from {} to {}: {}, {} of {} keys, {worked}\n", job.from, job.to, job.state, job.done, job.total));
+        text.push_str(&format!(
+            "rotation from {} to {}: {}, {} of {} keys, {worked}\n",
+            job.from, job.to, job.state, job.done, job.total
+        ));
     }
     match &status.epochs {
         Epochs::Off { why } => text.push_str(&format!("epochs are off: {why}\n")),
@@ -158,7 +162,10 @@ fn show_status(status: &KeyStatus, as_json: bool) -> Result<u8, Failure> {
             text.push_str(&format!("a backup of the key store is meant to be unreadable after {stated_age_days} days; next version due {next_at}\n"));
             text.push_str("old copies of the root key are yours to destroy: only the newest is kept by the gateway\n");
             for copy in faulty_copies {
-                text.push_str(&format!("the copy {} does not open everything; `amanat keys rotate` writes it anew\n", copy.display()));
+                text.push_str(&format!(
+                    "the copy {} does not open everything; `amanat keys rotate` writes it anew\n",
+                    copy.display()
+                ));
             }
         }
     }
@@ -169,7 +176,8 @@ fn show_status(status: &KeyStatus, as_json: bool) -> Result<u8, Failure> {
     for (instance, version) in &status.instances {
         text.push_str(&format!("instance {instance} holds version {version}\n"));
     }
-    let secrets: Vec<String> = status.secrets.iter().map(|(purpose, version, state)| format!("{purpose} {version} ({state})")).collect();
+    let secrets: Vec<String> =
+        status.secrets.iter().map(|(purpose, version, state)| format!("{purpose} {version} ({state})")).collect();
     text.push_str(&format!("secrets: {}\n", secrets.join(", ")));
     print(&text)?;
     Ok(0)
@@ -206,6 +214,7 @@ fn status_json(status: &KeyStatus) -> Value {
         .iter()
         .map(|(purpose, version, state)| json!({"purpose": purpose, "version": version, "state": state}))
         .collect();
-    let instances: Vec<Value> = status.instances.iter().map(|(id, version)| json!({"id": id, "kek_version": version})).collect();
+    let instances: Vec<Value> =
+        status.instances.iter().map(|(id, version)| json!({"id": id, "kek_version": version})).collect();
     json!({"versions": versions, "job": job, "epochs": epochs, "secrets": secrets, "instances": instances})
 }

@@ -90,7 +90,9 @@ fn check(folder: &Folder, loaded: &Loaded) -> Result<u8, Failure> {
         }
         Err(mistakes) => {
             if folder.json {
-                print_json(&json!({"valid": false, "policy": hash(policy::content_hash(&files)), "mistakes": mistakes_json(&mistakes)}))?;
+                print_json(
+                    &json!({"valid": false, "policy": hash(policy::content_hash(&files)), "mistakes": mistakes_json(&mistakes)}),
+                )?;
             } else {
                 let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
                 print(&format!("{}\n{} mistake(s)", lines.join("\n"), mistakes.len()))?;
@@ -105,7 +107,8 @@ fn show(directory: Option<PathBuf>, as_json: bool, loaded: &Loaded) -> Result<u8
         (None, Some((policy, _))) => (policy, "in force"),
         (directory, _) => {
             let directory = directory.unwrap_or_else(|| loaded.config.policy.directory.clone());
-            let policy = policy::load(&read_policy(&directory)?, &KnownNotices::new()).map_err(crate::gateway::Error::Policy)?;
+            let policy =
+                policy::load(&read_policy(&directory)?, &KnownNotices::new()).map_err(crate::gateway::Error::Policy)?;
             (policy, "not in force")
         }
     };
@@ -124,8 +127,10 @@ fn diff(folder: &Folder, exit_code: bool, loaded: &Loaded) -> Result<u8, Failure
     let after = policy::load(&folder.files(loaded)?, &published(&before)).map_err(crate::gateway::Error::Policy)?;
     let changes = policy::diff(&before, &after);
     if folder.json {
-        let list: Vec<Value> =
-            changes.iter().map(|change| json!({"effect": change.effect.as_str(), "about": change.about, "what": change.what})).collect();
+        let list: Vec<Value> = changes
+            .iter()
+            .map(|change| json!({"effect": change.effect.as_str(), "about": change.about, "what": change.what}))
+            .collect();
         print_json(&json!({"in_force": hash(before.hash), "folder": hash(after.hash), "changes": list}))?;
     } else if before.hash == after.hash {
         print("the folder holds the policy in force")?;
@@ -149,7 +154,11 @@ async fn reload(folder: &Folder, context: &Context, loaded: &Loaded) -> Result<u
     if folder.json {
         print_json(&json!({"changed": changed, "policy": hash(now)}))?;
     } else {
-        print(&format!("{}: {}", if changed { "another policy is in force" } else { "the policy was in force already" }, hash(now)))?;
+        print(&format!(
+            "{}: {}",
+            if changed { "another policy is in force" } else { "the policy was in force already" },
+            hash(now)
+        ))?;
     }
     Ok(0)
 }

@@ -39,16 +39,21 @@ enum ReceiptCommand {
 /// Runs the command.
 pub(super) fn run(arguments: &ReceiptArguments) -> Result<u8, Failure> {
     let ReceiptCommand::Verify { file, trust, json } = &arguments.command;
-    let bytes = std::fs::read(file).map_err(|error| Failure::new(format!("{} cannot be read: {error}", file.display())))?;
+    let bytes =
+        std::fs::read(file).map_err(|error| Failure::new(format!("{} cannot be read: {error}", file.display())))?;
     let own = match trust {
         None => None,
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| Failure::new(format!("{} cannot be read: {error}", path.display())))?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Failure::new(format!("{} cannot be read: {error}", path.display())))?;
             Some(Trust::parse(&text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?)
         }
     };
     let Ok(receipt) = Receipt::parse(&bytes) else {
-        return Err(Failure::with_exit(40, format!("{} is not a receipt of the format {}", file.display(), Receipt::format())));
+        return Err(Failure::with_exit(
+            40,
+            format!("{} is not a receipt of the format {}", file.display(), Receipt::format()),
+        ));
     };
     let checked = receipt.verify(own.as_ref().map_or(TrustSource::Receipt, TrustSource::Own));
     if *json {

@@ -27,7 +27,10 @@ pub(super) fn carriers(config: &Config) -> Result<Carriers, Failure> {
                 rotation: Rotation::default(),
             },
         };
-        let budget = Budget { concurrent: u32::try_from(config.delivery.concurrency.get()).unwrap_or(u32::MAX), ..Budget::default() };
+        let budget = Budget {
+            concurrent: u32::try_from(config.delivery.concurrency.get()).unwrap_or(u32::MAX),
+            ..Budget::default()
+        };
         addresses.push(RecipientAddress { recipient: id.clone(), way, budget });
     }
     Carriers::new(addresses).map_err(|error| Failure::with_exit(3, super::context::chain(&error)))
@@ -39,7 +42,9 @@ fn webhook(id: &RecipientId, recipient: &crate::config::Recipient, guard: &Guard
     let mut secrets = Vec::new();
     for (option, secret) in [("secret", &recipient.secret), ("previous_secret", &recipient.previous_secret)] {
         if let Some(secret) = secret {
-            secrets.push(SigningSecret::parse(secret.reveal().trim()).map_err(|error| wrong(format!("{option}: {error}")))?);
+            secrets.push(
+                SigningSecret::parse(secret.reveal().trim()).map_err(|error| wrong(format!("{option}: {error}")))?,
+            );
         }
     }
     Ok(Way::Webhook(WebhookSettings {

@@ -83,7 +83,9 @@ pub(super) async fn run(arguments: RequestArguments, context: &Context) -> Resul
     let loaded = context.load()?;
     let house = open(context, &loaded).await?;
     let done = match arguments.command {
-        RequestCommand::Open { kinds, identifiers, language, json } => open_case(&house, &kinds, &identifiers, language, json).await,
+        RequestCommand::Open { kinds, identifiers, language, json } => {
+            open_case(&house, &kinds, &identifiers, language, json).await
+        }
         RequestCommand::List { limit, json } => list(&house, limit, json).await,
         RequestCommand::Show { reference, json } => show(&house, &reference, json).await,
         RequestCommand::Package { reference, out } => package(&house, &reference, out.as_deref()).await,
@@ -93,7 +95,13 @@ pub(super) async fn run(arguments: RequestArguments, context: &Context) -> Resul
     done.map(|()| 0)
 }
 
-async fn open_case(house: &Gateway, kinds: &[String], identifiers: &[String], language: Option<String>, as_json: bool) -> Result<(), Failure> {
+async fn open_case(
+    house: &Gateway,
+    kinds: &[String],
+    identifiers: &[String],
+    language: Option<String>,
+    as_json: bool,
+) -> Result<(), Failure> {
     let asked = Asked {
         kinds: kinds.iter().map(|text| kind(text)).collect::<Result<_, _>>()?,
         identifiers: identifiers.iter().map(|text| identifier(text)).collect::<Result<_, _>>()?,
@@ -108,7 +116,9 @@ async fn open_case(house: &Gateway, kinds: &[String], identifiers: &[String], la
 async fn list(house: &Gateway, limit: u16, as_json: bool) -> Result<(), Failure> {
     let found = house.newest_requests(i64::from(limit)).await?;
     if as_json {
-        return print_json(&Value::Array(found.iter().map(|(case, request)| summary(&case.reference, request)).collect()));
+        return print_json(&Value::Array(
+            found.iter().map(|(case, request)| summary(&case.reference, request)).collect(),
+        ));
     }
     let mut rows = vec![["REFERENCE", "KIND", "STATE", "OUTCOME", "DUE"].map(str::to_owned).to_vec()];
     rows.extend(found.iter().map(|(case, request)| {
@@ -138,14 +148,19 @@ async fn show(house: &Gateway, reference: &str, as_json: bool) -> Result<(), Fai
         }
         documents.push(document);
         let outcome = request.outcome.map_or(String::new(), |outcome| format!(", {}", outcome.as_str()));
-        rows.push(vec![request.kind.as_str().to_owned(), format!("{}{outcome}, due {}", request.state.as_str(), request.statutory_due)]);
+        rows.push(vec![
+            request.kind.as_str().to_owned(),
+            format!("{}{outcome}, due {}", request.state.as_str(), request.statutory_due),
+        ]);
         rows.extend(tasks.iter().map(|task| {
             let open = if task.outcome.is_terminal() { "" } else { " (open)" };
             vec![format!("  {}", task.target.spelling()), format!("{}: {}{open}", task.verb, task.outcome.as_str())]
         }));
     }
     if as_json {
-        return print_json(&json!({ "reference": case.case.reference, "received_on": case.case.trigger_day.to_string(), "requests": documents }));
+        return print_json(
+            &json!({ "reference": case.case.reference, "received_on": case.case.trigger_day.to_string(), "requests": documents }),
+        );
     }
     print(&format!("{}, received {}\n{}", case.case.reference, case.case.trigger_day, columns(&rows)))
 }
@@ -166,16 +181,18 @@ async fn receipt(house: &Gateway, reference: &str, out: Option<&Path>) -> Result
     // No gateway may be running that would publish the checkpoint.
     house.publish_once().await?;
     match house.erasure_receipt(request.id).await {
-        Err(crate::gateway::Error::NotFound) => {
-            Err(Failure::new("there is no receipt: nothing was erased, or it was handed out and the gateway keeps none"))
-        }
+        Err(crate::gateway::Error::NotFound) => Err(Failure::new(
+            "there is no receipt: nothing was erased, or it was handed out and the gateway keeps none",
+        )),
         other => write(out, other?.as_bytes()),
     }
 }
 
 async fn known(house: &Gateway, reference: &str) -> Result<Case, Failure> {
     house.case(reference).await.map_err(|error| match error {
-        crate::gateway::Error::NotFound => Failure::new(format!("there is no case {reference}; see `amanat request list`")),
+        crate::gateway::Error::NotFound => {
+            Failure::new(format!("there is no case {reference}; see `amanat request list`"))
+        }
         other => other.into(),
     })
 }

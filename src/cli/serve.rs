@@ -127,7 +127,11 @@ impl Serving {
                 body_time: config.limits.body_time,
                 public_key_rate: rate(config.limits.public_key_rate),
                 server_key_rate: rate(config.limits.server_key_rate),
-                metrics_token: config.metrics.token.as_ref().map(|token| zeroize::Zeroizing::new(token.reveal().to_owned())),
+                metrics_token: config
+                    .metrics
+                    .token
+                    .as_ref()
+                    .map(|token| zeroize::Zeroizing::new(token.reveal().to_owned())),
                 figures,
             },
         );
@@ -145,12 +149,25 @@ impl Serving {
         let requests = app.house.mind_requests(&carriers);
         app.enter(Phase::Serving);
         tracing::info!(address = %address, "amanat serves");
-        Ok(Self { app, address, handle, server, publisher, stop_publisher, housekeeping, dispatch, requests, time_limit: config.delivery.time_limit })
+        Ok(Self {
+            app,
+            address,
+            handle,
+            server,
+            publisher,
+            stop_publisher,
+            housekeeping,
+            dispatch,
+            requests,
+            time_limit: config.delivery.time_limit,
+        })
     }
 
     /// Stops in order: no new work, what was accepted is finished, the log says so.
     pub(super) async fn stop(self) -> Result<(), Failure> {
-        let Self { app, handle, server, publisher, stop_publisher, housekeeping, dispatch, requests, time_limit, .. } = self;
+        let Self {
+            app, handle, server, publisher, stop_publisher, housekeeping, dispatch, requests, time_limit, ..
+        } = self;
         app.enter(Phase::Stopping);
         tracing::info!("amanat stops; what was accepted is finished");
         handle.stop(true).await;

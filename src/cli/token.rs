@@ -61,17 +61,22 @@ pub(super) async fn run(arguments: TokenArguments, context: &Context) -> Result<
             let recipient = recipient.map(|id| RecipientId::new(&id));
             let now = house.source.now();
             let end = expires.and_then(|days| now.checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok());
-            let made = house.add_token(&name, &scopes, recipient.as_ref(), end).await.map_err(|error| match (&error, &recipient) {
-                (crate::gateway::Error::NotFound, Some(id)) => {
-                    Failure::new(format!("the policy in force has no recipient {}; see `amanat policy show`", id.as_str()))
+            let made = house.add_token(&name, &scopes, recipient.as_ref(), end).await.map_err(|error| {
+                match (&error, &recipient) {
+                    (crate::gateway::Error::NotFound, Some(id)) => Failure::new(format!(
+                        "the policy in force has no recipient {}; see `amanat policy show`",
+                        id.as_str()
+                    )),
+                    _ => Failure::from(error),
                 }
-                _ => Failure::from(error),
             });
             made.and_then(|(id, text)| show_made(id, &text, json))
         }
-        TokenCommand::List { json } => {
-            house.all_tokens().await.map_err(Failure::from).and_then(|tokens| list(&tokens, |kind| kind == TokenKind::Api, json))
-        }
+        TokenCommand::List { json } => house
+            .all_tokens()
+            .await
+            .map_err(Failure::from)
+            .and_then(|tokens| list(&tokens, |kind| kind == TokenKind::Api, json)),
         TokenCommand::Revoke { id } => end(&house, &id).await,
     };
     house.close();
@@ -104,7 +109,9 @@ pub(super) fn list(tokens: &[StoredToken], wanted: impl Fn(TokenKind) -> bool, a
     let mut rows = vec![["id", "for", "name", "may", "ends with", "state"].map(str::to_owned).to_vec()];
     for token in tokens {
         let whose = token.collector.as_ref().map(|id| id.as_str().to_owned());
-        let whose = whose.or_else(|| token.recipient.as_ref().map(|id| id.as_str().to_owned())).unwrap_or_else(|| "-".to_owned());
+        let whose = whose
+            .or_else(|| token.recipient.as_ref().map(|id| id.as_str().to_owned()))
+            .unwrap_or_else(|| "-".to_owned());
         rows.push(vec![
             token.id.to_string(),
             whose,
@@ -119,7 +126,8 @@ pub(super) fn list(tokens: &[StoredToken], wanted: impl Fn(TokenKind) -> bool, a
 
 /// Ends a token or write key.
 pub(super) async fn end(house: &crate::gateway::Gateway, id: &str) -> Result<(), Failure> {
-    let token = TokenId::parse(id).ok_or_else(|| Failure::with_exit(2, format!("{id} is not an id; `list` shows them")))?;
+    let token =
+        TokenId::parse(id).ok_or_else(|| Failure::with_exit(2, format!("{id} is not an id; `list` shows them")))?;
     if house.disable_token(token).await? {
         print(&format!("{id} has ended; every instance refuses it within five seconds"))
     } else {

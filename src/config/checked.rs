@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::options::{
-    Audit, Delivery, Journal, Keys, Limits, Log, Metrics, Policy, Recipient, Section, Server,
-    Storage,
+    Audit, Delivery, Journal, Keys, Limits, Log, Metrics, Policy, Recipient, Section, Server, Storage,
 };
 use super::raw::Reading;
 use super::setting::{KeySource, RecipientKind};
@@ -103,10 +102,9 @@ fn check_stores(config: &Config, reading: &mut Reading<'_>) {
         );
     }
     match (config.keys.source, &config.keys.root) {
-        (KeySource::Environment, None) => reading.contradiction(
-            "keys.source",
-            "is \"environment\", but AMANAT__KEYS__ROOT is not set",
-        ),
+        (KeySource::Environment, None) => {
+            reading.contradiction("keys.source", "is \"environment\", but AMANAT__KEYS__ROOT is not set")
+        }
         (KeySource::File, Some(_)) => reading.contradiction(
             "keys.root",
             "is set, but keys.source is \"file\"; remove it, or set keys.source to \"environment\"",
@@ -114,17 +112,9 @@ fn check_stores(config: &Config, reading: &mut Reading<'_>) {
         _ => {}
     }
     if config.journal.places.is_empty() {
-        reading.contradiction(
-            "journal.places",
-            "is empty; without a journal a restore would bring erased people back",
-        );
+        reading.contradiction("journal.places", "is empty; without a journal a restore would bring erased people back");
     }
-    if config
-        .server
-        .public_url
-        .as_ref()
-        .is_some_and(|url| url.query().is_some() || url.fragment().is_some())
-    {
+    if config.server.public_url.as_ref().is_some_and(|url| url.query().is_some() || url.fragment().is_some()) {
         reading.contradiction("server.public_url", "must not have a query or a fragment");
     }
 }

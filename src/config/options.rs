@@ -10,8 +10,7 @@ use url::Url;
 
 use super::raw::Reading;
 use super::setting::{
-    Bytes, DatabaseUrl, EnvironmentSecret, KeySource, LogFormat, MessageFormat, Network,
-    RecipientKind, Secret, Setting,
+    Bytes, DatabaseUrl, EnvironmentSecret, KeySource, LogFormat, MessageFormat, Network, RecipientKind, Secret, Setting,
 };
 
 /// What is known of an option besides its type.

@@ -107,9 +107,7 @@ impl<'a> Reading<'a> {
             .values
             .iter()
             .find(|shown| {
-                key.strip_suffix(shown.option)
-                    .and_then(|rest| rest.strip_suffix('.'))
-                    == Some(shown.section.as_str())
+                key.strip_suffix(shown.option).and_then(|rest| rest.strip_suffix('.')) == Some(shown.section.as_str())
             })
             .map_or(Source::Default, |shown| shown.source.clone());
         self.mistake(source, key, text);
@@ -125,15 +123,10 @@ impl<'a> Reading<'a> {
             let Some((section, option)) = key.rsplit_once('.') else {
                 continue;
             };
-            let Some(name) = section
-                .strip_prefix(prefix)
-                .and_then(|rest| rest.strip_prefix('.'))
-            else {
+            let Some(name) = section.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.')) else {
                 continue;
             };
-            let only_variables = entries
-                .iter()
-                .all(|entry| matches!(entry.source, Source::Environment { .. }));
+            let only_variables = entries.iter().all(|entry| matches!(entry.source, Source::Environment { .. }));
             if only_variables {
                 from_variables.insert(key.clone(), (name.to_owned(), option.to_owned()));
             } else {
@@ -178,29 +171,21 @@ impl<'a> Reading<'a> {
             return;
         }
         for error in errors {
-            let source = Source::File {
-                name: name.to_owned(),
-                line: line_of(text, error.span().map_or(0, |span| span.start)),
-            };
+            let source =
+                Source::File { name: name.to_owned(), line: line_of(text, error.span().map_or(0, |span| span.start)) };
             self.mistake(source, "", format!("not TOML: {}", error.message()));
         }
     }
 
     fn collect_table(&mut self, name: &str, text: &str, prefix: &str, table: &DeTable<'_>) {
         for (option, value) in table {
-            let key = if prefix.is_empty() {
-                option.get_ref().to_string()
-            } else {
-                format!("{prefix}.{}", option.get_ref())
-            };
+            let key =
+                if prefix.is_empty() { option.get_ref().to_string() } else { format!("{prefix}.{}", option.get_ref()) };
             if let DeValue::Table(inner) = value.get_ref() {
                 self.collect_table(name, text, &key, inner);
                 continue;
             }
-            let source = Source::File {
-                name: name.to_owned(),
-                line: line_of(text, value.span().start),
-            };
+            let source = Source::File { name: name.to_owned(), line: line_of(text, value.span().start) };
             match scalar_texts(value) {
                 Some((form, texts)) => self.add(&key, source, Some(form), texts),
                 None => {
@@ -227,11 +212,7 @@ impl<'a> Reading<'a> {
     }
 
     fn add(&mut self, key: &str, source: Source, form: Option<Form>, texts: Vec<String>) {
-        let entry = Entry {
-            source,
-            form,
-            texts,
-        };
+        let entry = Entry { source, form, texts };
         self.written.entry(key.to_owned()).or_default().push(entry);
     }
 
@@ -260,11 +241,7 @@ impl<'a> Reading<'a> {
         match (self.read_file)(Path::new(path)) {
             Ok(content) => {
                 let content = Zeroizing::new(content);
-                Some(Entry {
-                    source: named.source,
-                    form: None,
-                    texts: vec![content.trim().to_owned()],
-                })
+                Some(Entry { source: named.source, form: None, texts: vec![content.trim().to_owned()] })
             }
             Err(error) => {
                 let text = format!("cannot read the file it names: {}", error.kind());
@@ -292,11 +269,7 @@ impl<'a> Reading<'a> {
             format!("put it into the environment as {variable}")
         };
         for source in misplaced {
-            self.mistake(
-                source,
-                key,
-                format!("a secret does not belong here; {place}"),
-            );
+            self.mistake(source, key, format!("a secret does not belong here; {place}"));
         }
     }
 
@@ -314,21 +287,12 @@ impl<'a> Reading<'a> {
     }
 
     fn mistake(&mut self, source: Source, key: &str, text: impl Into<String>) {
-        self.mistakes.push(Mistake {
-            source,
-            key: key.to_owned(),
-            text: text.into(),
-        });
+        self.mistakes.push(Mistake { source, key: key.to_owned(), text: text.into() });
     }
 
     fn nearest(&self, key: &str) -> Option<&String> {
-        let near = self
-            .declared
-            .iter()
-            .map(|known| (distance(known, key), known));
-        near.filter(|(distance, _)| *distance <= 3)
-            .min()
-            .map(|(_, known)| known)
+        let near = self.declared.iter().map(|known| (distance(known, key), known));
+        near.filter(|(distance, _)| *distance <= 3).min().map(|(_, known)| known)
     }
 }
 
@@ -342,25 +306,18 @@ fn default_texts<T: Setting>(default: &str) -> Vec<String> {
 
 fn split_list(texts: &[String]) -> Vec<String> {
     let parts = texts.iter().flat_map(|text| text.split(','));
-    parts
-        .map(|part| part.trim().to_owned())
-        .filter(|part| !part.is_empty())
-        .collect()
+    parts.map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
 }
 
 fn scalar_texts(value: &Spanned<DeValue<'_>>) -> Option<(Form, Vec<String>)> {
     match value.get_ref() {
         DeValue::String(text) => Some((Form::Text, vec![text.to_string()])),
-        DeValue::Integer(number) if number.radix() == 10 => {
-            Some((Form::Number, vec![number.as_str().to_owned()]))
-        }
+        DeValue::Integer(number) if number.radix() == 10 => Some((Form::Number, vec![number.as_str().to_owned()])),
         DeValue::Boolean(switch) => Some((Form::Switch, vec![switch.to_string()])),
         DeValue::Array(entries) => {
             let texts = entries.iter().map(|entry| match entry.get_ref() {
                 DeValue::String(text) => Some(text.to_string()),
-                DeValue::Integer(number) if number.radix() == 10 => {
-                    Some(number.as_str().to_owned())
-                }
+                DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
                 _ => None,
             });
             Some((Form::List, texts.collect::<Option<Vec<String>>>()?))
@@ -400,10 +357,7 @@ fn rank(source: &Source) -> u8 {
 
 /// A key's name in the environment, without the prefix.
 fn variable_of(key: &str) -> String {
-    let parts: Vec<String> = key
-        .split('.')
-        .map(|part| variable_name(part).to_ascii_uppercase())
-        .collect();
+    let parts: Vec<String> = key.split('.').map(|part| variable_name(part).to_ascii_uppercase()).collect();
     parts.join("__")
 }
 
@@ -426,9 +380,7 @@ fn distance(one: &str, other: &str) -> usize {
             let (Some(diagonal), Some(above)) = (pair.first(), pair.last()) else {
                 continue;
             };
-            left = (diagonal + usize::from(a != b))
-                .min(above + 1)
-                .min(left + 1);
+            left = (diagonal + usize::from(a != b)).min(above + 1).min(left + 1);
             next.push(left);
         }
         row = next;

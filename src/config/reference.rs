@@ -23,10 +23,7 @@ pub fn print(values: &[Shown]) -> String {
         }
         push_option(&mut page, shown);
     }
-    if !values
-        .iter()
-        .any(|shown| shown.section.starts_with("recipients."))
-    {
+    if !values.iter().any(|shown| shown.section.starts_with("recipients.")) {
         push_recipient_template(&mut page);
     }
     page
@@ -40,11 +37,7 @@ fn push_recipient_template(page: &mut String) {
     for declared in Recipient::OPTIONS {
         push_comment(page, declared.text);
         push_line(page, &format!("# {}", capitalised(declared.kind)));
-        let value = if declared.default.is_empty() {
-            "not set"
-        } else {
-            declared.default
-        };
+        let value = if declared.default.is_empty() { "not set" } else { declared.default };
         push_line(page, &format!("# {}: {value}", declared.option));
     }
 }

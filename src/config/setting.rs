@@ -100,9 +100,7 @@ impl<T: Scalar> Setting for Vec<T> {
         texts
             .iter()
             .enumerate()
-            .map(|(index, text)| {
-                T::parse(text).ok_or_else(|| format!("entry {}: must be {}", index + 1, T::KIND))
-            })
+            .map(|(index, text)| T::parse(text).ok_or_else(|| format!("entry {}: must be {}", index + 1, T::KIND)))
             .collect()
     }
 
@@ -248,8 +246,7 @@ impl Secret {
 }
 
 impl Scalar for Secret {
-    const KIND: &'static str =
-        "a secret: `<option>_file` names the file it stands in, or it is in the environment";
+    const KIND: &'static str = "a secret: `<option>_file` names the file it stands in, or it is in the environment";
     const FROM_FILE: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
@@ -350,9 +347,8 @@ impl Scalar for DatabaseUrl {
 
     fn is_secret(text: &str) -> bool {
         // libpq also takes the password as a parameter of the query.
-        Url::parse(text).is_ok_and(|url| {
-            url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password")
-        })
+        Url::parse(text)
+            .is_ok_and(|url| url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password"))
     }
 }
 

@@ -12,11 +12,7 @@ fn no_file(_: &Path) -> io::Result<String> {
     Err(io::Error::from(io::ErrorKind::NotFound))
 }
 
-fn load_from(
-    file: &str,
-    environment: &[(&str, &str)],
-    flags: &[(&str, &str)],
-) -> Result<Loaded, Error> {
+fn load_from(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Loaded, Error> {
     load_reading(file, environment, flags, &no_file)
 }
 
@@ -44,17 +40,12 @@ fn mistakes(result: Result<Loaded, Error>) -> Vec<String> {
 
 #[test]
 fn nothing_is_needed_to_start() {
-    let loaded = load_from("", &[], &[])
-        .map_err(|error| error.to_string())
-        .unwrap();
+    let loaded = load_from("", &[], &[]).map_err(|error| error.to_string()).unwrap();
     let config = loaded.config;
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.public_url(), "http://127.0.0.1:8080");
     assert_eq!(config.storage.database.reveal(), "sqlite:data/amanat.db");
-    assert_eq!(
-        config.storage.database.sqlite_path(),
-        Some(Path::new("data/amanat.db"))
-    );
+    assert_eq!(config.storage.database.sqlite_path(), Some(Path::new("data/amanat.db")));
     assert_eq!(config.storage.batch_units.get(), 256);
     assert_eq!(config.keys.epoch_days, 7);
     assert_eq!(config.limits.body_received.get(), 4 << 20);
@@ -65,41 +56,22 @@ fn nothing_is_needed_to_start() {
 #[test]
 fn the_later_source_wins() {
     let file = "[server]\nlisten = \"127.0.0.1:1\"\nworkers = 2\n[delivery]\ntime_limit = \"5s\"\n";
-    let environment = [
-        ("AMANAT__SERVER__LISTEN", "127.0.0.1:2"),
-        ("AMANAT__DELIVERY__TIME_LIMIT", "6s"),
-    ];
-    let loaded = load_from(file, &environment, &[("server.listen", "127.0.0.1:3")])
-        .map_err(|error| error.to_string())
-        .unwrap();
+    let environment = [("AMANAT__SERVER__LISTEN", "127.0.0.1:2"), ("AMANAT__DELIVERY__TIME_LIMIT", "6s")];
+    let loaded =
+        load_from(file, &environment, &[("server.listen", "127.0.0.1:3")]).map_err(|error| error.to_string()).unwrap();
     assert_eq!(loaded.config.server.listen.port(), 3);
     assert_eq!(loaded.config.server.workers.unwrap().get(), 2);
     assert_eq!(loaded.config.delivery.time_limit, Duration::from_secs(6));
-    let source = |option: &str| {
-        loaded
-            .values
-            .iter()
-            .find(|shown| shown.option == option)
-            .unwrap()
-            .source
-            .to_string()
-    };
+    let source = |option: &str| loaded.values.iter().find(|shown| shown.option == option).unwrap().source.to_string();
     assert_eq!(source("listen"), "command line (server.listen)");
-    assert_eq!(
-        source("time_limit"),
-        "environment AMANAT__DELIVERY__TIME_LIMIT"
-    );
+    assert_eq!(source("time_limit"), "environment AMANAT__DELIVERY__TIME_LIMIT");
     assert_eq!(source("workers"), "amanat.toml:3");
 }
 
 #[test]
 fn every_mistake_is_told_at_once_with_its_place() {
     let file = "[server]\nlisten = \"nowhere\"\nworkers = \"2\"\nlisten_on = 1\n[limits]\nevent_depth = 0\n[delivery]\nlease = \"x\"\n";
-    let told = mistakes(load_from(
-        file,
-        &[("AMANAT__LOG__FORMAT", "xml"), ("AMANAT__NO__SUCH", "1")],
-        &[],
-    ));
+    let told = mistakes(load_from(file, &[("AMANAT__LOG__FORMAT", "xml"), ("AMANAT__NO__SUCH", "1")], &[]));
     assert_eq!(
         told,
         [
@@ -117,26 +89,19 @@ fn every_mistake_is_told_at_once_with_its_place() {
 #[test]
 fn text_that_is_not_toml_is_told_by_line() {
     let told = mistakes(load_from("[server]\nlisten = \n", &[], &[]));
-    assert!(
-        told.iter()
-            .all(|line| line.starts_with("amanat.toml:2: not TOML: ")),
-        "{told:?}"
-    );
+    assert!(told.iter().all(|line| line.starts_with("amanat.toml:2: not TOML: ")), "{told:?}");
 }
 
 #[test]
 fn a_secret_in_the_file_is_refused_with_the_place_to_put_it() {
     let file = "[metrics]\ntoken = \"hunter2\"\n[storage]\ndatabase = \"postgres://a:hunter2@h/d\"\n[keys]\nroot = \"1:hunter2\"\n";
-    let told = mistakes(load_from(
-        file,
-        &[("AMANAT__METRICS__TOKEN", "better")],
-        &[],
-    ))
-    .join("\n");
+    let told = mistakes(load_from(file, &[("AMANAT__METRICS__TOKEN", "better")], &[])).join("\n");
     assert!(!told.contains("hunter2"), "{told}");
     assert!(told.contains("amanat.toml:2: metrics.token: a secret does not belong here; put it into a file of its own and name that as `metrics.token_file`, or into the environment as AMANAT__METRICS__TOKEN"));
     assert!(told.contains("AMANAT__STORAGE__DATABASE"));
-    assert!(told.contains("keys.root: a secret does not belong here; put it into the environment as AMANAT__KEYS__ROOT"));
+    assert!(
+        told.contains("keys.root: a secret does not belong here; put it into the environment as AMANAT__KEYS__ROOT")
+    );
     let told = mistakes(load_from("", &[], &[("metrics.token", "hunter2")])).join("\n");
     assert!(told.starts_with("command line (metrics.token)"), "{told}");
 }
@@ -148,40 +113,23 @@ fn a_secret_comes_from_its_file_or_the_environment() {
         _ => no_file(path),
     };
     let file = "[metrics]\ntoken_file = \"/run/token\"\n";
-    let loaded = load_reading(file, &[], &[], &read)
-        .map_err(|error| error.to_string())
-        .unwrap();
+    let loaded = load_reading(file, &[], &[], &read).map_err(|error| error.to_string()).unwrap();
     assert_eq!(loaded.config.metrics.token.unwrap().reveal(), "from file");
     let page = print_reference(&loaded.values);
     assert!(!page.contains("from file\n") && page.contains("# token: (set)"));
 
     let stronger = load_reading(file, &[("AMANAT__METRICS__TOKEN", "variable")], &[], &read);
-    assert_eq!(
-        stronger
-            .map_err(|error| error.to_string())
-            .unwrap()
-            .config
-            .metrics
-            .token
-            .unwrap()
-            .reveal(),
-        "variable"
-    );
+    assert_eq!(stronger.map_err(|error| error.to_string()).unwrap().config.metrics.token.unwrap().reveal(), "variable");
 
     let told = mistakes(load_from("[metrics]\ntoken_file = \"/none\"\n", &[], &[]));
-    assert_eq!(
-        told,
-        ["amanat.toml:2: metrics.token_file: cannot read the file it names: entity not found"]
-    );
+    assert_eq!(told, ["amanat.toml:2: metrics.token_file: cannot read the file it names: entity not found"]);
 }
 
 #[test]
 fn a_recipient_is_named_by_its_id_and_checked_as_a_whole() {
     let file = "[recipients.helpdesk-us]\nkind = \"webhook\"\nurl = \"https://h.example/in\"\n[recipients.lake]\nkind = \"file\"\n";
     let secret = [("AMANAT__RECIPIENTS__HELPDESK_US__SECRET", "whsec_x")];
-    let loaded = load_from(file, &secret, &[])
-        .map_err(|error| error.to_string())
-        .unwrap();
+    let loaded = load_from(file, &secret, &[]).map_err(|error| error.to_string()).unwrap();
     assert_eq!(loaded.config.recipients.len(), 2);
     let helpdesk = loaded.config.recipients.get("helpdesk-us").unwrap();
     assert_eq!(helpdesk.secret.as_ref().unwrap().reveal(), "whsec_x");
@@ -192,11 +140,7 @@ fn a_recipient_is_named_by_its_id_and_checked_as_a_whole() {
         &[],
     ));
     assert_eq!(told.len(), 2, "{told:?}");
-    let told = mistakes(load_from(
-        "[recipients.a]\nkind = \"webhook\"\nurl = \"http://h.example\"\n",
-        &[],
-        &[],
-    ));
+    let told = mistakes(load_from("[recipients.a]\nkind = \"webhook\"\nurl = \"http://h.example\"\n", &[], &[]));
     assert_eq!(told.len(), 2, "{told:?}");
 }
 
@@ -205,93 +149,47 @@ fn what_only_the_whole_shows_is_told() {
     let file = "[keys]\ndatabase = \"sqlite:data/amanat.db\"\nsource = \"environment\"\n[delivery]\nlease = \"10s\"\n[audit]\ncheckpoint_every = \"61s\"\n[journal]\nplaces = []\n";
     let told = mistakes(load_from(file, &[], &[]));
     assert_eq!(told.len(), 5, "{told:?}");
-    assert!(
-        told.iter().all(|line| line.starts_with("amanat.toml:")),
-        "{told:?}"
-    );
+    assert!(told.iter().all(|line| line.starts_with("amanat.toml:")), "{told:?}");
 }
 
 #[test]
 fn the_printed_reference_is_the_configuration_it_describes() {
-    let defaults = load_from("", &[], &[])
-        .map_err(|error| error.to_string())
-        .unwrap();
+    let defaults = load_from("", &[], &[]).map_err(|error| error.to_string()).unwrap();
     let page = print_reference(&defaults.values);
-    let again = load_from(&page, &[], &[])
-        .map_err(|error| error.to_string())
-        .unwrap();
+    let again = load_from(&page, &[], &[]).map_err(|error| error.to_string()).unwrap();
     let values = |loaded: &Loaded| {
-        loaded
-            .values
-            .iter()
-            .map(|shown| (shown.section.clone(), shown.option, shown.value.clone()))
-            .collect::<Vec<_>>()
+        loaded.values.iter().map(|shown| (shown.section.clone(), shown.option, shown.value.clone())).collect::<Vec<_>>()
     };
     assert_eq!(values(&defaults), values(&again));
-    assert!(
-        defaults
-            .values
-            .iter()
-            .all(|shown| !shown.text.trim().is_empty())
-    );
+    assert!(defaults.values.iter().all(|shown| !shown.text.trim().is_empty()));
 }
 
 #[test]
 fn a_range_holds_its_addresses() {
-    let loaded = load_from(
-        "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\", \"0.0.0.0/0\"]\n",
-        &[],
-        &[],
-    );
-    let proxies = loaded
-        .map_err(|error| error.to_string())
-        .unwrap()
-        .config
-        .server
-        .trusted_proxies;
-    let holds =
-        |network: &Network, address: &str| network.contains(address.parse::<IpAddr>().unwrap());
+    let loaded = load_from("[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\", \"0.0.0.0/0\"]\n", &[], &[]);
+    let proxies = loaded.map_err(|error| error.to_string()).unwrap().config.server.trusted_proxies;
+    let holds = |network: &Network, address: &str| network.contains(address.parse::<IpAddr>().unwrap());
     assert!(
-        holds(&proxies[0], "10.255.0.1")
-            && holds(&proxies[0], "::ffff:10.0.0.1")
-            && !holds(&proxies[0], "11.0.0.1")
+        holds(&proxies[0], "10.255.0.1") && holds(&proxies[0], "::ffff:10.0.0.1") && !holds(&proxies[0], "11.0.0.1")
     );
-    assert!(
-        holds(&proxies[1], "::1") && !holds(&proxies[1], "::2") && !holds(&proxies[1], "0.0.0.1")
-    );
+    assert!(holds(&proxies[1], "::1") && !holds(&proxies[1], "::2") && !holds(&proxies[1], "0.0.0.1"));
     assert!(holds(&proxies[2], "203.0.113.9"));
 }
 
 #[test]
 fn the_reference_holds_every_section_even_without_a_recipient() {
-    let page = print_reference(
-        &load_from("", &[], &[])
-            .map_err(|error| error.to_string())
-            .unwrap()
-            .values,
-    );
+    let page = print_reference(&load_from("", &[], &[]).map_err(|error| error.to_string()).unwrap().values);
     assert!(page.contains("# [recipients.<id>]") && page.contains("# secret: not set"));
-    for section in [
-        "server", "storage", "keys", "audit", "journal", "policy", "limits", "delivery", "metrics",
-        "log",
-    ] {
+    for section in ["server", "storage", "keys", "audit", "journal", "policy", "limits", "delivery", "metrics", "log"] {
         assert!(page.contains(&format!("\n[{section}]\n")), "{section}");
     }
 }
 
 #[test]
 fn a_database_is_shown_without_its_password() {
-    let address = [(
-        "AMANAT__STORAGE__DATABASE",
-        "postgres://amanat:hunter2@db.example/shop",
-    )];
-    let loaded = load_from("", &address, &[])
-        .map_err(|error| error.to_string())
-        .unwrap();
-    assert_eq!(
-        loaded.config.storage.database.to_string(),
-        "postgres://db.example/shop"
-    );
+    let address = [("AMANAT__STORAGE__DATABASE", "postgres://amanat:hunter2@db.example/shop")];
+    let loaded = load_from("", &address, &[]).map_err(|error| error.to_string()).unwrap();
+    assert_eq!(loaded.config.storage.database.to_string(), "postgres://db.example/shop");
     assert_eq!(loaded.config.storage.database.backend(), Backend::Postgres);
     assert!(!print_reference(&loaded.values).contains("hunter2"));
 }

@@ -50,9 +50,7 @@ impl OpenedPart {
     /// The payload, deterministic CBOR.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        self.plaintext
-            .get(..self.payload_length)
-            .unwrap_or_default()
+        self.plaintext.get(..self.payload_length).unwrap_or_default()
     }
 }
 
@@ -103,14 +101,8 @@ impl AuditKey {
         padding::append(&mut sealed, payload);
         let plaintext = sealed.get(start..).unwrap_or_default();
         let commitment = self.commitment_key(place).commitment(place, plaintext);
-        self.cipher(place)
-            .seal_from(&mut sealed, start, nonce, &aad(place))?;
-        Ok(SealedPart {
-            tag: self.tag.tag(place.role, place.entry),
-            commitment,
-            sealed_hash: hash(&sealed),
-            sealed,
-        })
+        self.cipher(place).seal_from(&mut sealed, start, nonce, &aad(place))?;
+        Ok(SealedPart { tag: self.tag.tag(place.role, place.entry), commitment, sealed_hash: hash(&sealed), sealed })
     }
 
     /// Opens one part in its place and checks it against the leaf's commitment.
@@ -118,33 +110,21 @@ impl AuditKey {
     /// # Errors
     /// [`Error::Truncated`], [`Error::UnknownFormat`], [`Error::Rejected`],
     /// [`Error::CommitmentMismatch`], [`Error::Corrupted`].
-    pub fn open(
-        &self,
-        place: &AuditPlace<'_>,
-        sealed: &[u8],
-        commitment: &[u8; 32],
-    ) -> Result<OpenedPart, Error> {
+    pub fn open(&self, place: &AuditPlace<'_>, sealed: &[u8], commitment: &[u8; 32]) -> Result<OpenedPart, Error> {
         let (header, rest) = sealed.split_first_chunk::<2>().ok_or(Error::Truncated)?;
         if *header != HEADER {
             return Err(Error::UnknownFormat);
         }
-        let (nonce, ciphertext) = rest
-            .split_first_chunk::<NONCE_LENGTH>()
-            .ok_or(Error::Truncated)?;
+        let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_LENGTH>().ok_or(Error::Truncated)?;
         let mut plaintext = Zeroizing::new(ciphertext.to_vec());
-        self.cipher(place)
-            .open(&mut plaintext, nonce, &aad(place))?;
+        self.cipher(place).open(&mut plaintext, nonce, &aad(place))?;
         let commitment_key = self.commitment_key(place);
         // AES-GCM does not commit to its key: only this ties the payload to the leaf.
         if !commitment_key.commits(place, &plaintext, commitment) {
             return Err(Error::CommitmentMismatch);
         }
         let payload_length = padding::value_length(&plaintext)?;
-        Ok(OpenedPart {
-            plaintext,
-            payload_length,
-            commitment_key,
-        })
+        Ok(OpenedPart { plaintext, payload_length, commitment_key })
     }
 
     /// A part that is given to a person and not kept: its tag, commitment, plaintext and the key
@@ -152,11 +132,7 @@ impl AuditKey {
     ///
     /// # Errors
     /// [`Error::TooLarge`] above [`PAYLOAD_LIMIT`].
-    pub fn commit_receipt(
-        &self,
-        place: &AuditPlace<'_>,
-        payload: &[u8],
-    ) -> Result<GivenPart, Error> {
+    pub fn commit_receipt(&self, place: &AuditPlace<'_>, payload: &[u8]) -> Result<GivenPart, Error> {
         if padding::bucket(payload.len() + 1) > PAYLOAD_LIMIT {
             return Err(Error::TooLarge);
         }
@@ -166,19 +142,12 @@ impl AuditKey {
         Ok(GivenPart {
             tag: self.tag.tag(place.role, place.entry),
             commitment: commitment_key.commitment(place, &plaintext),
-            opened: OpenedPart {
-                plaintext,
-                payload_length: payload.len(),
-                commitment_key,
-            },
+            opened: OpenedPart { plaintext, payload_length: payload.len(), commitment_key },
         })
     }
 
     fn cipher(&self, place: &AuditPlace<'_>) -> Cipher {
-        let context = Context::AuditSealKey {
-            role: place.role,
-            entry: place.entry,
-        };
+        let context = Context::AuditSealKey { role: place.role, entry: place.entry };
         Cipher::new(&derive(&self.key, &context))
     }
 

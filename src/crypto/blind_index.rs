@@ -25,10 +25,7 @@ impl BlindIndex {
     /// The index of this secret, with keys ready for `slots`.
     #[must_use]
     pub fn new(secret: Secret, slots: impl IntoIterator<Item = Slot>) -> Self {
-        let mut index = Self {
-            secret,
-            keys: BTreeMap::new(),
-        };
+        let mut index = Self { secret, keys: BTreeMap::new() };
         for (kind, namespace) in slots {
             let key = index.derive(&kind, &namespace);
             index.keys.entry(kind).or_default().insert(namespace, key);
@@ -45,13 +42,8 @@ impl BlindIndex {
     /// The index value of a canonical identifier.
     #[must_use]
     pub fn value(&self, kind: &IdentifierKind, namespace: &str, canonical: &str) -> [u8; 16] {
-        let context = Context::BlindIndex {
-            value: canonical.as_bytes(),
-        };
-        let ready = self
-            .keys
-            .get(kind)
-            .and_then(|namespaces| namespaces.get(namespace));
+        let context = Context::BlindIndex { value: canonical.as_bytes() };
+        let ready = self.keys.get(kind).and_then(|namespaces| namespaces.get(namespace));
         first_sixteen(&match ready {
             Some(key) => mac(key, &context),
             None => mac(&self.derive(kind, namespace), &context),
@@ -59,13 +51,7 @@ impl BlindIndex {
     }
 
     fn derive(&self, kind: &IdentifierKind, namespace: &str) -> Key {
-        derive(
-            self.secret.key(),
-            &Context::BlindIndexKey {
-                kind: &kind.spelling(),
-                namespace,
-            },
-        )
+        derive(self.secret.key(), &Context::BlindIndexKey { kind: &kind.spelling(), namespace })
     }
 }
 
@@ -88,9 +74,7 @@ impl Suppressions {
             let layer = derive(secret.key(), &Context::SuppressionLayerKey);
             (secret.version(), SuppressionVersion { secret, layer })
         });
-        Self {
-            versions: versions.collect(),
-        }
+        Self { versions: versions.collect() }
     }
 
     /// The newest version: what new entries are made under.
@@ -113,19 +97,8 @@ impl Suppressions {
     ) -> Result<[u8; 32], Error> {
         let secret = &self.version(base)?.secret;
         let spelling = kind.spelling();
-        let key = derive(
-            secret.key(),
-            &Context::SuppressionKey {
-                kind: &spelling,
-                namespace,
-            },
-        );
-        let mut entry = mac(
-            &key,
-            &Context::Suppression {
-                value: canonical.as_bytes(),
-            },
-        );
+        let key = derive(secret.key(), &Context::SuppressionKey { kind: &spelling, namespace });
+        let mut entry = mac(&key, &Context::Suppression { value: canonical.as_bytes() });
         for version in (base..=top).skip(1) {
             entry = self.layer(version, &entry)?;
         }
@@ -137,10 +110,7 @@ impl Suppressions {
     /// # Errors
     /// [`Error::UnknownVersion`].
     pub fn layer(&self, version: u32, entry: &[u8; 32]) -> Result<[u8; 32], Error> {
-        Ok(mac(
-            &self.version(version)?.layer,
-            &Context::SuppressionLayer { entry },
-        ))
+        Ok(mac(&self.version(version)?.layer, &Context::SuppressionLayer { entry }))
     }
 
     /// The late-event mark of an identifier.
@@ -156,24 +126,11 @@ impl Suppressions {
     ) -> Result<[u8; 32], Error> {
         let secret = &self.version(version)?.secret;
         let spelling = kind.spelling();
-        let key = derive(
-            secret.key(),
-            &Context::LateEventKey {
-                kind: &spelling,
-                namespace,
-            },
-        );
-        Ok(mac(
-            &key,
-            &Context::LateEvent {
-                value: canonical.as_bytes(),
-            },
-        ))
+        let key = derive(secret.key(), &Context::LateEventKey { kind: &spelling, namespace });
+        Ok(mac(&key, &Context::LateEvent { value: canonical.as_bytes() }))
     }
 
     fn version(&self, version: u32) -> Result<&SuppressionVersion, Error> {
-        self.versions
-            .get(&version)
-            .ok_or(Error::UnknownVersion(version))
+        self.versions.get(&version).ok_or(Error::UnknownVersion(version))
     }
 }

@@ -37,11 +37,7 @@ impl Message {
         let key = Key::filled(|key| key.fill_with(|| output.next().unwrap_or_default()));
         let base_nonce = std::array::from_fn(|_| output.next().unwrap_or_default());
         let commitment = std::array::from_fn(|_| output.next().unwrap_or_default());
-        Self {
-            cipher: Cipher::new(&key),
-            base_nonce,
-            commitment,
-        }
+        Self { cipher: Cipher::new(&key), base_nonce, commitment }
     }
 
     /// The commitment that stands before the chunks.
@@ -71,11 +67,7 @@ impl Message {
             return Err(Error::TooLarge);
         }
         let mut nonce = self.base_nonce;
-        for (byte, counter) in nonce
-            .iter_mut()
-            .rev()
-            .zip(number.to_be_bytes().iter().rev())
-        {
+        for (byte, counter) in nonce.iter_mut().rev().zip(number.to_be_bytes().iter().rev()) {
             *byte ^= counter;
         }
         Ok(nonce)
@@ -84,13 +76,7 @@ impl Message {
 
 /// One block of HKDF-Expand-SHA512 (RFC 5869 §2.3). The `hkdf` crate cannot be used: it refuses an
 /// input key shorter than the hash, which this format prescribes.
-fn block(
-    input: &Key,
-    before: &[u8],
-    salt: &[u8; SALT_LENGTH],
-    context: &[u8],
-    counter: u8,
-) -> Zeroizing<[u8; 64]> {
+fn block(input: &Key, before: &[u8], salt: &[u8; SALT_LENGTH], context: &[u8], counter: u8) -> Zeroizing<[u8; 64]> {
     let mut padded = Zeroizing::new([0; 128]);
     for (to, from) in padded.iter_mut().zip(input.bytes()) {
         *to = *from;

@@ -28,24 +28,15 @@ impl Cipher {
         aad: &[u8],
     ) -> Result<(), Error> {
         let plaintext = bytes.get_mut(start..).ok_or(Error::Truncated)?;
-        let tag = self
-            .0
-            .encrypt_inout_detached(&Nonce::from(*nonce), aad, plaintext.into())
-            .map_err(|_| Error::TooLarge)?;
+        let tag =
+            self.0.encrypt_inout_detached(&Nonce::from(*nonce), aad, plaintext.into()).map_err(|_| Error::TooLarge)?;
         bytes.extend_from_slice(&tag);
         Ok(())
     }
 
     /// Decrypts a ciphertext with its tag at the end, in place; what stays is the plaintext.
-    pub(super) fn open(
-        &self,
-        bytes: &mut Vec<u8>,
-        nonce: &[u8; NONCE_LENGTH],
-        aad: &[u8],
-    ) -> Result<(), Error> {
-        let (ciphertext, tag) = bytes
-            .split_last_chunk_mut::<TAG_LENGTH>()
-            .ok_or(Error::Truncated)?;
+    pub(super) fn open(&self, bytes: &mut Vec<u8>, nonce: &[u8; NONCE_LENGTH], aad: &[u8]) -> Result<(), Error> {
+        let (ciphertext, tag) = bytes.split_last_chunk_mut::<TAG_LENGTH>().ok_or(Error::Truncated)?;
         let length = ciphertext.len();
         let tag = Tag::from(*tag);
         self.0

@@ -27,11 +27,6 @@ impl<'a> JournalChain<'a> {
 }
 
 /// MAC of a state row under the person's key (`amanat/row-mac/v1`).
-pub(in crate::crypto) fn row_mac(
-    key: &Key,
-    kind: RecordKind,
-    record: RowId,
-    row: &[u8],
-) -> [u8; 32] {
+pub(in crate::crypto) fn row_mac(key: &Key, kind: RecordKind, record: RowId, row: &[u8]) -> [u8; 32] {
     mac(key, &Context::RowMac { kind, record, row })
 }

@@ -107,19 +107,12 @@ impl Dek {
         let (nonces, _) = nonces.as_chunks::<NONCE_LENGTH>();
         for (field, nonce) in ordered.into_iter().zip(nonces) {
             let padded = padding::bucket(field.json.len() + 1);
-            writer.entry(
-                field.field.number,
-                field.category.number,
-                padded + TAG_LENGTH,
-                nonce,
-            )?;
+            writer.entry(field.field.number, field.category.number, padded + TAG_LENGTH, nonce)?;
             let aad = record.aad(field.field.text, field.category.text);
             let start = writer.bytes.len();
             // Reserved before the value is written: a buffer that grows would leave a plain copy.
             padding::append(&mut writer.bytes, field.json.as_bytes());
-            record
-                .cipher
-                .seal_from(&mut writer.bytes, start, nonce, &aad)?;
+            record.cipher.seal_from(&mut writer.bytes, start, nonce, &aad)?;
         }
         Sealed::parse(writer.bytes)
     }
@@ -144,11 +137,7 @@ impl Dek {
     /// cannot join their lists.
     #[must_use]
     pub fn pseudonym(&self, subject: SubjectId, version: u32, recipient: &RecipientId) -> String {
-        let context = Context::Pseudonym {
-            subject,
-            version,
-            recipient: recipient.as_str(),
-        };
+        let context = Context::Pseudonym { subject, version, recipient: recipient.as_str() };
         let value = first_sixteen(derive(&self.key, &context).bytes());
         let mut text = data_encoding::BASE32_NOPAD.encode(&value);
         text.make_ascii_lowercase();
@@ -181,30 +170,18 @@ impl Opener<'_> {
     /// # Errors
     /// [`Error::MissingField`], [`Error::Rejected`], [`Error::Corrupted`], [`Error::NotJson`].
     pub fn field(&self, field: Term<'_>, category: &str) -> Result<Personal<String>, Error> {
-        let entry = self
-            .sealed
-            .entry(field.number)
-            .ok_or(Error::MissingField(field.number))?;
+        let entry = self.sealed.entry(field.number).ok_or(Error::MissingField(field.number))?;
         self.entry(&entry, field.text, category)
     }
 
-    fn entry(
-        &self,
-        entry: &Entry<'_>,
-        field: &str,
-        category: &str,
-    ) -> Result<Personal<String>, Error> {
+    fn entry(&self, entry: &Entry<'_>, field: &str, category: &str) -> Result<Personal<String>, Error> {
         let mut opened = Zeroizing::new(entry.ciphertext.to_vec());
-        self.record
-            .cipher
-            .open(&mut opened, entry.nonce, &self.record.aad(field, category))?;
+        self.record.cipher.open(&mut opened, entry.nonce, &self.record.aad(field, category))?;
         let length = padding::value_length(&opened)?;
         opened.truncate(length);
         // Checked while the buffer is still one that wipes itself.
         is_json(std::str::from_utf8(&opened).map_err(|_| Error::NotJson)?)?;
-        String::from_utf8(std::mem::take(&mut *opened))
-            .map(Personal::new)
-            .map_err(|_| Error::NotJson)
+        String::from_utf8(std::mem::take(&mut *opened)).map(Personal::new).map_err(|_| Error::NotJson)
     }
 }
 
@@ -221,12 +198,7 @@ impl RecordKeys {
         let RecordPlace { kind, record, .. } = *place;
         let commitment = derive(&dek.key, &Context::RecordCommitment { kind, record });
         let key = derive(&dek.key, &Context::RecordKey { kind, record });
-        Self {
-            place: *place,
-            version: dek.version,
-            commitment: *commitment.bytes(),
-            cipher: Cipher::new(&key),
-        }
+        Self { place: *place, version: dek.version, commitment: *commitment.bytes(), cipher: Cipher::new(&key) }
     }
 
     fn aad(&self, field: &str, category: &str) -> Vec<u8> {

@@ -35,12 +35,7 @@ pub struct FilePlace {
 ///
 /// # Errors
 /// [`Error::TooLarge`] beyond 4 PiB.
-pub fn seal_file(
-    key: &Dek,
-    place: &FilePlace,
-    salt: &[u8; SALT_LENGTH],
-    plaintext: &[u8],
-) -> Result<Vec<u8>, Error> {
+pub fn seal_file(key: &Dek, place: &FilePlace, salt: &[u8; SALT_LENGTH], plaintext: &[u8]) -> Result<Vec<u8>, Error> {
     let (mut sealer, mut bytes) = FileSealer::new(key, place, salt);
     let (chunks, last) = plaintext.as_chunks::<CHUNK_LENGTH>();
     bytes.reserve(plaintext.len() + (chunks.len() + 1) * (SEALED_CHUNK_LENGTH - CHUNK_LENGTH));
@@ -134,9 +129,7 @@ impl FileHead {
         }
         let (version, rest) = rest.split_first_chunk::<4>().ok_or(Error::Truncated)?;
         let (file, rest) = rest.split_first_chunk::<16>().ok_or(Error::Truncated)?;
-        let (salt, rest) = rest
-            .split_first_chunk::<SALT_LENGTH>()
-            .ok_or(Error::Truncated)?;
+        let (salt, rest) = rest.split_first_chunk::<SALT_LENGTH>().ok_or(Error::Truncated)?;
         let (commitment, rest) = rest.split_first_chunk::<32>().ok_or(Error::Truncated)?;
         let head = Self {
             key_version: u32::from_be_bytes(*version),
@@ -186,11 +179,7 @@ impl FileOpener {
     ///
     /// # Errors
     /// [`Error::Rejected`].
-    pub fn chunk(
-        &self,
-        number: u64,
-        sealed: &[u8; SEALED_CHUNK_LENGTH],
-    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+    pub fn chunk(&self, number: u64, sealed: &[u8; SEALED_CHUNK_LENGTH]) -> Result<Zeroizing<Vec<u8>>, Error> {
         self.message.open(number, sealed)
     }
 

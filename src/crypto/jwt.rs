@@ -29,9 +29,8 @@ pub const TOKEN_LIMIT: usize = 4096;
 
 const TYPE: &str = "at+jwt";
 /// What comes before the seed in PKCS #8 (RFC 8410 §7), the form the signing crate reads.
-const PKCS8_HEAD: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
+const PKCS8_HEAD: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
 /// A key that signs access tokens.
 pub struct JwtSigner {
@@ -71,10 +70,7 @@ impl JwtSigner {
         der.extend_from_slice(&PKCS8_HEAD);
         der.extend_from_slice(seed.bytes());
         let public = JwtPublicKey::new(Signing::from_seed(seed).public_key());
-        Self {
-            encoding: EncodingKey::from_ed_der(&der),
-            public,
-        }
+        Self { encoding: EncodingKey::from_ed_der(&der), public }
     }
 
     /// Its public key.
@@ -112,9 +108,8 @@ impl JwtSigner {
         let header = BASE64URL_NOPAD.encode(header.to_string().as_bytes());
         let claims = BASE64URL_NOPAD.encode(claims.to_string().as_bytes());
         let message = format!("{header}.{claims}");
-        let signature =
-            jsonwebtoken::crypto::sign(message.as_bytes(), &self.encoding, Algorithm::EdDSA)
-                .map_err(|_| Error::Signature)?;
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &self.encoding, Algorithm::EdDSA)
+            .map_err(|_| Error::Signature)?;
         Ok(format!("{message}.{signature}"))
     }
 }
@@ -160,21 +155,11 @@ pub fn jwks(keys: &[JwtPublicKey]) -> Value {
 ///
 /// # Errors
 /// [`Error::AccessToken`], whatever is wrong: callers must not be able to tell.
-pub fn verify(
-    token: &str,
-    public_url: &str,
-    keys: &[JwtPublicKey],
-    now: Timestamp,
-) -> Result<AccessClaims, Error> {
+pub fn verify(token: &str, public_url: &str, keys: &[JwtPublicKey], now: Timestamp) -> Result<AccessClaims, Error> {
     check(token, public_url, keys, now).ok_or(Error::AccessToken)
 }
 
-fn check(
-    token: &str,
-    public_url: &str,
-    keys: &[JwtPublicKey],
-    now: Timestamp,
-) -> Option<AccessClaims> {
+fn check(token: &str, public_url: &str, keys: &[JwtPublicKey], now: Timestamp) -> Option<AccessClaims> {
     if token.len() > TOKEN_LIMIT {
         return None;
     }
@@ -194,8 +179,7 @@ fn check(
         return None;
     }
     let decoding = DecodingKey::from_ed_der(&key.public_key);
-    let verified =
-        jsonwebtoken::crypto::verify(signature, message.as_bytes(), &decoding, Algorithm::EdDSA);
+    let verified = jsonwebtoken::crypto::verify(signature, message.as_bytes(), &decoding, Algorithm::EdDSA);
     if !verified.unwrap_or(false) {
         return None;
     }
@@ -204,11 +188,7 @@ fn check(
     if claims.text("iss")? != public_url || claims.text("aud")? != audience(public_url) {
         return None;
     }
-    let (issued, not_before, expires) = (
-        claims.seconds("iat")?,
-        claims.seconds("nbf")?,
-        claims.seconds("exp")?,
-    );
+    let (issued, not_before, expires) = (claims.seconds("iat")?, claims.seconds("nbf")?, claims.seconds("exp")?);
     let now = now.as_second();
     let in_time = issued <= now + LEEWAY_SECONDS
         && not_before <= now + LEEWAY_SECONDS

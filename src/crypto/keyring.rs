@@ -62,22 +62,14 @@ impl Keyring {
     /// # Errors
     /// [`Error::UnknownVersion`]; another version is never tried.
     pub fn kek(&self, version: u32) -> Result<&Kek, Error> {
-        self.keks
-            .get(&version)
-            .map(|kek| &**kek)
-            .ok_or(Error::UnknownVersion(version))
+        self.keks.get(&version).map(|kek| &**kek).ok_or(Error::UnknownVersion(version))
     }
 
     /// Wraps a key under the active version.
     ///
     /// # Errors
     /// [`Error::UnknownVersion`] cannot happen for a keyring made by [`Keyring::new`].
-    pub fn wrap(
-        &self,
-        place: &KeyPlace,
-        key: &Key,
-        nonce: &[u8; NONCE_LENGTH],
-    ) -> Result<WrappedKey, Error> {
+    pub fn wrap(&self, place: &KeyPlace, key: &Key, nonce: &[u8; NONCE_LENGTH]) -> Result<WrappedKey, Error> {
         self.kek(self.active)?.wrap(place, key, nonce)
     }
 
@@ -120,11 +112,7 @@ impl Kek {
     #[must_use]
     pub fn new(version: u32, key: Key) -> Self {
         let wrapping = derive(&key, &Context::WrapKey);
-        Self {
-            version,
-            key,
-            wrapping,
-        }
+        Self { version, key, wrapping }
     }
 
     /// Its version.
@@ -149,12 +137,7 @@ impl Kek {
     ///
     /// # Errors
     /// None for 32-byte keys; the signature is that of the cipher.
-    pub fn wrap(
-        &self,
-        place: &KeyPlace,
-        key: &Key,
-        nonce: &[u8; NONCE_LENGTH],
-    ) -> Result<WrappedKey, Error> {
+    pub fn wrap(&self, place: &KeyPlace, key: &Key, nonce: &[u8; NONCE_LENGTH]) -> Result<WrappedKey, Error> {
         let commitment = fingerprint(key);
         let mut bytes = Vec::with_capacity(WRAPPED_LENGTH);
         bytes.extend_from_slice(&HEADER);
@@ -240,9 +223,7 @@ impl WrappedKey {
             return Err(Error::UnknownFormat);
         }
         let (version, rest) = rest.split_first_chunk::<4>().ok_or(Error::Truncated)?;
-        let (nonce, rest) = rest
-            .split_first_chunk::<NONCE_LENGTH>()
-            .ok_or(Error::Truncated)?;
+        let (nonce, rest) = rest.split_first_chunk::<NONCE_LENGTH>().ok_or(Error::Truncated)?;
         let (ciphertext, rest) = rest.split_first_chunk::<48>().ok_or(Error::Truncated)?;
         let (commitment, rest) = rest.split_first_chunk::<32>().ok_or(Error::Truncated)?;
         if !rest.is_empty() {

@@ -84,7 +84,13 @@ pub fn issue(signing: &Signing, issuer: &str, claims: &NoticeClaims) -> String {
 ///
 /// # Errors
 /// [`Unproven`]; a token is looked at for its age only after its signature holds.
-pub fn verify(token: &str, issuer: &str, audience: &str, keys: &[[u8; 32]], now: Timestamp) -> Result<NoticeClaims, Unproven> {
+pub fn verify(
+    token: &str,
+    issuer: &str,
+    audience: &str,
+    keys: &[[u8; 32]],
+    now: Timestamp,
+) -> Result<NoticeClaims, Unproven> {
     let (claims, expires) = read(token, issuer, audience, keys).ok_or(Unproven::Foreign)?;
     if now.as_second() >= expires || claims.issued_at > now {
         return Err(Unproven::Expired);
@@ -186,7 +192,9 @@ mod tests {
         let (message, _) = text.rsplit_once('.').unwrap();
         let (_, body) = message.split_once('.').unwrap();
         let none = BASE64URL_NOPAD.encode(br#"{"alg":"none","typ":"amanat-notice+jwt","kid":"x"}"#);
-        for forged in [format!("{message}."), format!("{none}.{body}."), String::new(), "a.b.c".to_owned(), format!("{text}A")] {
+        for forged in
+            [format!("{message}."), format!("{none}.{body}."), String::new(), "a.b.c".to_owned(), format!("{text}A")]
+        {
             assert_eq!(verify(&forged, "i", "shop-web", &keys, now), Err(Unproven::Foreign));
         }
     }

@@ -33,10 +33,7 @@ pub(super) fn append(to: &mut Vec<u8>, value: &[u8]) {
 /// # Errors
 /// [`Error::Corrupted`] if no mark is found or the bucket is not the one of that length.
 pub(super) fn value_length(padded: &[u8]) -> Result<usize, Error> {
-    let length = padded
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .ok_or(Error::Corrupted)?;
+    let length = padded.iter().rposition(|byte| *byte != 0).ok_or(Error::Corrupted)?;
     if padded.get(length) != Some(&MARK) || bucket(length + 1) != padded.len() {
         return Err(Error::Corrupted);
     }

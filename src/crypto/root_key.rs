@@ -103,10 +103,7 @@ pub fn parse_file(text: &str) -> Result<Vec<RootKey>, Error> {
     let mut last_line = 0;
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
-        let refuse = |fault| Error::RootKey {
-            line: number,
-            fault,
-        };
+        let refuse = |fault| Error::RootKey { line: number, fault };
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -117,19 +114,9 @@ pub fn parse_file(text: &str) -> Result<Vec<RootKey>, Error> {
             return Err(refuse(Fault::Form));
         };
         let created: Timestamp = created.parse().map_err(|_| refuse(Fault::Time))?;
-        let state = KekState::parse(state)
-            .filter(|state| *state != KekState::Destroyed)
-            .ok_or(refuse(Fault::State))?;
+        let state = KekState::parse(state).filter(|state| *state != KekState::Destroyed).ok_or(refuse(Fault::State))?;
         let kek = parse_key(version, key).map_err(refuse)?;
-        add(
-            &mut keys,
-            RootKey {
-                created: Some(created),
-                state,
-                kek,
-            },
-        )
-        .map_err(refuse)?;
+        add(&mut keys, RootKey { created: Some(created), state, kek }).map_err(refuse)?;
     }
     one_active(keys, last_line)
 }
@@ -144,26 +131,11 @@ pub fn parse_environment(text: &str) -> Result<Vec<RootKey>, Error> {
     let mut count = 0;
     for (index, item) in text.split(',').enumerate() {
         count = index + 1;
-        let refuse = |fault| Error::RootKey {
-            line: index + 1,
-            fault,
-        };
+        let refuse = |fault| Error::RootKey { line: index + 1, fault };
         let (version, key) = item.trim().split_once(':').ok_or(refuse(Fault::Form))?;
         let kek = parse_key(version, key).map_err(refuse)?;
-        let state = if index == 0 {
-            KekState::Active
-        } else {
-            KekState::Retired
-        };
-        add(
-            &mut keys,
-            RootKey {
-                created: None,
-                state,
-                kek,
-            },
-        )
-        .map_err(refuse)?;
+        let state = if index == 0 { KekState::Active } else { KekState::Retired };
+        add(&mut keys, RootKey { created: None, state, kek }).map_err(refuse)?;
     }
     one_active(keys, count)
 }
@@ -198,10 +170,7 @@ pub fn format_file(keys: &[RootKey]) -> Zeroizing<String> {
 pub fn keyring(keys: Vec<RootKey>) -> Result<Keyring, Error> {
     let active = keys.iter().find(|key| key.state == KekState::Active);
     let active = active.map(|key| key.kek.version());
-    let active = active.ok_or(Error::RootKey {
-        line: 0,
-        fault: Fault::NotOneActive,
-    })?;
+    let active = active.ok_or(Error::RootKey { line: 0, fault: Fault::NotOneActive })?;
     Keyring::new(keys.into_iter().map(|key| key.kek).collect(), active)
 }
 
@@ -219,23 +188,14 @@ fn parse_key(version: &str, key: &str) -> Result<Kek, Fault> {
     if value.iter().all(|byte| Some(byte) == value.first()) {
         return Err(Fault::Weak);
     }
-    Ok(Kek::new(
-        version,
-        Key::filled(|bytes| bytes.copy_from_slice(value)),
-    ))
+    Ok(Kek::new(version, Key::filled(|bytes| bytes.copy_from_slice(value))))
 }
 
 fn add(keys: &mut Vec<RootKey>, key: RootKey) -> Result<(), Fault> {
-    if keys
-        .iter()
-        .any(|known| known.kek.version() == key.kek.version())
-    {
+    if keys.iter().any(|known| known.kek.version() == key.kek.version()) {
         return Err(Fault::Repeated);
     }
-    if keys
-        .last()
-        .is_some_and(|newer| newer.kek.version() < key.kek.version())
-    {
+    if keys.last().is_some_and(|newer| newer.kek.version() < key.kek.version()) {
         return Err(Fault::Order);
     }
     keys.push(key);
@@ -243,18 +203,8 @@ fn add(keys: &mut Vec<RootKey>, key: RootKey) -> Result<(), Fault> {
 }
 
 fn one_active(keys: Vec<RootKey>, line: usize) -> Result<Vec<RootKey>, Error> {
-    let active = keys
-        .iter()
-        .filter(|key| key.state == KekState::Active)
-        .count();
-    if active == 1 {
-        Ok(keys)
-    } else {
-        Err(Error::RootKey {
-            line,
-            fault: Fault::NotOneActive,
-        })
-    }
+    let active = keys.iter().filter(|key| key.state == KekState::Active).count();
+    if active == 1 { Ok(keys) } else { Err(Error::RootKey { line, fault: Fault::NotOneActive }) }
 }
 
 fn key_text(kek: &Kek) -> Zeroizing<String> {

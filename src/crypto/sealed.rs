@@ -70,8 +70,7 @@ impl Sealed {
             let (field, after) = rest.split_first_chunk::<2>().ok_or(Error::Truncated)?;
             let (category, after) = after.split_first_chunk::<2>().ok_or(Error::Truncated)?;
             let (length, after) = after.split_first_chunk::<4>().ok_or(Error::Truncated)?;
-            let length =
-                usize::try_from(u32::from_be_bytes(*length)).map_err(|_| Error::Truncated)?;
+            let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| Error::Truncated)?;
             let after = after.get(NONCE_LENGTH..).ok_or(Error::Truncated)?;
             rest = after.get(length..).ok_or(Error::Truncated)?;
             let field = u16::from_be_bytes(*field);
@@ -80,12 +79,7 @@ impl Sealed {
             }
             before = Some(field);
             let end = start + ENTRY_HEAD_LENGTH + length;
-            entries.push(Span {
-                field,
-                category: u16::from_be_bytes(*category),
-                start,
-                end,
-            });
+            entries.push(Span { field, category: u16::from_be_bytes(*category), start, end });
             start = end;
         }
         if !rest.is_empty() {
@@ -93,12 +87,7 @@ impl Sealed {
         }
         let dek_version = u32::from_be_bytes(*version);
         let commitment = *commitment;
-        Ok(Self {
-            dek_version,
-            commitment,
-            entries,
-            bytes,
-        })
+        Ok(Self { dek_version, commitment, entries, bytes })
     }
 
     /// The bytes as stored.
@@ -133,10 +122,7 @@ impl Sealed {
     /// The entry of one field.
     #[must_use]
     pub fn entry(&self, field: u16) -> Option<Entry<'_>> {
-        let position = self
-            .entries
-            .binary_search_by_key(&field, |span| span.field)
-            .ok()?;
+        let position = self.entries.binary_search_by_key(&field, |span| span.field).ok()?;
         self.entry_at(self.entries.get(position)?)
     }
 
@@ -151,16 +137,10 @@ impl Sealed {
     /// left.
     #[must_use]
     pub fn retain(&self, mut keep: impl FnMut(u16, u16) -> bool) -> Option<Self> {
-        let kept: Vec<&Span> = self
-            .entries
-            .iter()
-            .filter(|span| keep(span.field, span.category))
-            .collect();
+        let kept: Vec<&Span> = self.entries.iter().filter(|span| keep(span.field, span.category)).collect();
         let mut writer = Writer::new(self.dek_version, &self.commitment, kept.len()).ok()?;
         for span in kept {
-            writer
-                .bytes
-                .extend_from_slice(self.bytes.get(span.start..span.end)?);
+            writer.bytes.extend_from_slice(self.bytes.get(span.start..span.end)?);
         }
         Self::parse(writer.bytes).ok()
     }
@@ -173,12 +153,7 @@ impl Sealed {
     fn entry_at(&self, span: &Span) -> Option<Entry<'_>> {
         let after_numbers = self.bytes.get(span.start + 8..span.end)?;
         let (nonce, ciphertext) = after_numbers.split_first_chunk()?;
-        Some(Entry {
-            field: span.field,
-            category: span.category,
-            nonce,
-            ciphertext,
-        })
+        Some(Entry { field: span.field, category: span.category, nonce, ciphertext })
     }
 }
 
@@ -188,11 +163,7 @@ pub(in crate::crypto) struct Writer {
 }
 
 impl Writer {
-    pub(in crate::crypto) fn new(
-        dek_version: u32,
-        commitment: &[u8; 32],
-        count: usize,
-    ) -> Result<Self, Error> {
+    pub(in crate::crypto) fn new(dek_version: u32, commitment: &[u8; 32], count: usize) -> Result<Self, Error> {
         if count == 0 || count > FIELDS_LIMIT {
             return Err(Error::FieldCount);
         }

@@ -32,13 +32,8 @@ impl Signing {
 ///
 /// # Errors
 /// [`Error::PublicKey`] if the bytes are no point on the curve, [`Error::Signature`].
-pub fn verify_strict(
-    public_key: &[u8; 32],
-    message: &[u8],
-    signature: &[u8; 64],
-) -> Result<(), Error> {
+pub fn verify_strict(public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Result<(), Error> {
     let key = VerifyingKey::from_bytes(public_key).map_err(|_| Error::PublicKey)?;
     let signature = Signature::from_bytes(signature);
-    key.verify_strict(message, &signature)
-        .map_err(|_| Error::Signature)
+    key.verify_strict(message, &signature).map_err(|_| Error::Signature)
 }

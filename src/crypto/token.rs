@@ -26,12 +26,7 @@ pub enum TokenKind {
 }
 
 impl TokenKind {
-    const ALL: [Self; 4] = [
-        Self::WriteKey,
-        Self::PublicKey,
-        Self::ApiToken,
-        Self::RootKey,
-    ];
+    const ALL: [Self; 4] = [Self::WriteKey, Self::PublicKey, Self::ApiToken, Self::RootKey];
 
     /// The prefix of its texts.
     #[must_use]
@@ -66,17 +61,10 @@ impl TokenText {
     /// # Errors
     /// [`Error::MalformedToken`], whatever is wrong.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let kind = TokenKind::ALL
-            .into_iter()
-            .find(|kind| text.starts_with(kind.prefix()))
-            .ok_or(Error::MalformedToken)?;
-        let digits = text
-            .as_bytes()
-            .get(kind.prefix().len()..)
-            .ok_or(Error::MalformedToken)?;
-        let (value, check) = digits
-            .split_at_checked(VALUE_DIGITS)
-            .ok_or(Error::MalformedToken)?;
+        let kind =
+            TokenKind::ALL.into_iter().find(|kind| text.starts_with(kind.prefix())).ok_or(Error::MalformedToken)?;
+        let digits = text.as_bytes().get(kind.prefix().len()..).ok_or(Error::MalformedToken)?;
+        let (value, check) = digits.split_at_checked(VALUE_DIGITS).ok_or(Error::MalformedToken)?;
         if check.len() != CHECK_DIGITS {
             return Err(Error::MalformedToken);
         }
@@ -85,17 +73,11 @@ impl TokenText {
         let mut sum = [0; 4];
         from_digits(check, &mut sum)?;
         let checked = text.len() - CHECK_DIGITS;
-        let covered = text
-            .as_bytes()
-            .get(..checked)
-            .ok_or(Error::MalformedToken)?;
+        let covered = text.as_bytes().get(..checked).ok_or(Error::MalformedToken)?;
         if u32::from_be_bytes(sum) != crc32fast::hash(covered) {
             return Err(Error::MalformedToken);
         }
-        Ok(Self {
-            kind,
-            value: Key::from_bytes(&mut bytes),
-        })
+        Ok(Self { kind, value: Key::from_bytes(&mut bytes) })
     }
 
     /// What it opens.
@@ -148,12 +130,7 @@ impl TokenMac {
     /// What is stored of a token, a session or a link: whoever writes the database cannot make one.
     #[must_use]
     pub fn hash(&self, text: &str) -> [u8; 32] {
-        mac(
-            &self.token,
-            &Context::Token {
-                text: text.as_bytes(),
-            },
-        )
+        mac(&self.token, &Context::Token { text: text.as_bytes() })
     }
 
     /// The MAC of a token's row: id, hash, kind, scopes, collector or recipient, expiry.
@@ -170,25 +147,12 @@ impl TokenMac {
 
     /// The mark of an event or body already seen: the hash of its content and its message id.
     #[must_use]
-    pub fn duplicate(
-        &self,
-        collector: &str,
-        caller: &str,
-        message_id: &str,
-        content_hash: &[u8; 32],
-    ) -> [u8; 32] {
+    pub fn duplicate(&self, collector: &str, caller: &str, message_id: &str, content_hash: &[u8; 32]) -> [u8; 32] {
         // The hash has a fixed length, so it can stand first and nothing else needs one.
         let mut value = Vec::with_capacity(32 + message_id.len());
         value.extend_from_slice(content_hash);
         value.extend_from_slice(message_id.as_bytes());
-        let mark = mac(
-            &self.duplicate,
-            &Context::Duplicate {
-                collector,
-                caller,
-                value: &value,
-            },
-        );
+        let mark = mac(&self.duplicate, &Context::Duplicate { collector, caller, value: &value });
         value.zeroize();
         mark
     }
@@ -207,25 +171,13 @@ impl<'a> OneTimeCodes<'a> {
     /// What is stored of a sign-in code, bound to its challenge.
     #[must_use]
     pub fn code(&self, challenge: RowId, code: &str) -> [u8; 32] {
-        mac(
-            self.0.key(),
-            &Context::OneTimeCode {
-                challenge,
-                code: code.as_bytes(),
-            },
-        )
+        mac(self.0.key(), &Context::OneTimeCode { challenge, code: code.as_bytes() })
     }
 
     /// What is stored of a recovery code, bound to its officer.
     #[must_use]
     pub fn recovery(&self, officer: RowId, code: &str) -> [u8; 32] {
-        mac(
-            self.0.key(),
-            &Context::RecoveryCode {
-                officer,
-                code: code.as_bytes(),
-            },
-        )
+        mac(self.0.key(), &Context::RecoveryCode { officer, code: code.as_bytes() })
     }
 }
 
@@ -254,10 +206,7 @@ fn push_digits(text: &mut String, bytes: &[u8], count: usize) {
 /// Reads digits of base 62 as a big-endian number that fits into `bytes`.
 fn from_digits(digits: &[u8], bytes: &mut [u8]) -> Result<(), Error> {
     for digit in digits {
-        let value = DIGITS
-            .iter()
-            .position(|known| known == digit)
-            .ok_or(Error::MalformedToken)?;
+        let value = DIGITS.iter().position(|known| known == digit).ok_or(Error::MalformedToken)?;
         let mut carry = u16::try_from(value).map_err(|_| Error::MalformedToken)?;
         for byte in bytes.iter_mut().rev() {
             let [high, low] = (u16::from(*byte) * 62 + carry).to_be_bytes();

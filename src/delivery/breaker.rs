@@ -63,14 +63,9 @@ impl Breaker {
     pub fn ask(&mut self, now: BootInstant) -> Permit {
         match self.state {
             State::Closed => Permit::Send,
-            State::Open { until, .. } | State::HalfOpen { until, .. } if now < until => {
-                Permit::Wait(until.since(now))
-            }
+            State::Open { until, .. } | State::HalfOpen { until, .. } if now < until => Permit::Wait(until.since(now)),
             State::Open { pause, .. } | State::HalfOpen { pause, .. } => {
-                self.state = State::HalfOpen {
-                    until: now.plus(pause),
-                    pause,
-                };
+                self.state = State::HalfOpen { until: now.plus(pause), pause };
                 Permit::Probe
             }
         }
@@ -104,11 +99,7 @@ impl Breaker {
         if self.recent.len() > LOOKED_AT {
             self.recent.pop_front();
         }
-        let failing = self
-            .recent
-            .iter()
-            .filter(|health| **health == Health::Failing)
-            .count();
+        let failing = self.recent.iter().filter(|health| **health == Health::Failing).count();
         let half = self.recent.len() == LOOKED_AT && failing * 2 >= LOOKED_AT;
         if self.in_a_row >= IN_A_ROW || half {
             self.open(FIRST_PAUSE, now);
@@ -118,10 +109,7 @@ impl Breaker {
     fn open(&mut self, pause: Duration, now: BootInstant) {
         self.in_a_row = 0;
         self.recent.clear();
-        self.state = State::Open {
-            until: now.plus(pause),
-            pause,
-        };
+        self.state = State::Open { until: now.plus(pause), pause };
     }
 }
 
@@ -154,11 +142,7 @@ mod tests {
     fn half_of_the_last_twenty_opens_it() {
         let mut breaker = Breaker::default();
         for index in 0..19 {
-            let health = if index % 2 == 0 {
-                Health::Failing
-            } else {
-                Health::Well
-            };
+            let health = if index % 2 == 0 { Health::Failing } else { Health::Well };
             breaker.settle(Permit::Send, health, at(0));
         }
         assert!(!breaker.is_open());
@@ -172,16 +156,10 @@ mod tests {
         failing(&mut breaker, 5, at(0));
         let mut now = 0;
         for pause in [30, 60, 120, 240, 480, 900, 900] {
-            assert_eq!(
-                breaker.ask(at(now)),
-                Permit::Wait(Duration::from_secs(pause))
-            );
+            assert_eq!(breaker.ask(at(now)), Permit::Wait(Duration::from_secs(pause)));
             now += pause;
             assert_eq!(breaker.ask(at(now)), Permit::Probe);
-            assert!(
-                matches!(breaker.ask(at(now)), Permit::Wait(_)),
-                "only one at a time"
-            );
+            assert!(matches!(breaker.ask(at(now)), Permit::Wait(_)), "only one at a time");
             breaker.settle(Permit::Probe, Health::Failing, at(now));
         }
         now += 900;

@@ -24,12 +24,7 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self {
-            concurrent: 4,
-            per_second: None,
-            per_day: None,
-            zone: TimeZone::UTC,
-        }
+        Self { concurrent: 4, per_second: None, per_day: None, zone: TimeZone::UTC }
     }
 }
 
@@ -67,30 +62,20 @@ impl Meter {
     /// A meter that goes on from a stored count.
     #[must_use]
     pub fn resumed(day: DayCount) -> Self {
-        Self {
-            day: Some(day),
-            ..Self::default()
-        }
+        Self { day: Some(day), ..Self::default() }
     }
 
     /// Takes a place if every limit allows it; otherwise takes nothing.
     pub fn take(&mut self, budget: &Budget, boot: BootInstant, now: Timestamp) -> Room {
         let today = now.to_zoned(budget.zone.clone()).date();
-        let used = self
-            .day
-            .filter(|count| count.day == today)
-            .map_or(0, |count| count.used);
+        let used = self.day.filter(|count| count.day == today).map_or(0, |count| count.used);
         if budget.per_day.is_some_and(|most| used >= most) {
             return Room::Until(start_of_next_day(budget, today, now));
         }
         if self.on_the_wire >= budget.concurrent {
             return Room::Busy;
         }
-        while self
-            .last_second
-            .front()
-            .is_some_and(|begun| boot.since(*begun) >= SECOND)
-        {
+        while self.last_second.front().is_some_and(|begun| boot.since(*begun) >= SECOND) {
             self.last_second.pop_front();
         }
         if let Some(most) = budget.per_second {
@@ -102,10 +87,7 @@ impl Meter {
             self.last_second.push_back(boot);
         }
         self.on_the_wire += 1;
-        self.day = Some(DayCount {
-            day: today,
-            used: used.saturating_add(1),
-        });
+        self.day = Some(DayCount { day: today, used: used.saturating_add(1) });
         Room::Taken
     }
 
@@ -122,10 +104,7 @@ impl Meter {
 }
 
 fn start_of_next_day(budget: &Budget, today: Date, now: Timestamp) -> Timestamp {
-    today
-        .tomorrow()
-        .and_then(|day| day.to_zoned(budget.zone.clone()))
-        .map_or(now, |zoned| zoned.timestamp())
+    today.tomorrow().and_then(|day| day.to_zoned(budget.zone.clone())).map_or(now, |zoned| zoned.timestamp())
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -143,29 +122,16 @@ mod tests {
     fn four_at_once_unless_said_otherwise() {
         let (budget, mut meter) = (Budget::default(), Meter::default());
         for _ in 0..4 {
-            assert_eq!(
-                meter.take(&budget, boot(0), Timestamp::UNIX_EPOCH),
-                Room::Taken
-            );
+            assert_eq!(meter.take(&budget, boot(0), Timestamp::UNIX_EPOCH), Room::Taken);
         }
-        assert_eq!(
-            meter.take(&budget, boot(0), Timestamp::UNIX_EPOCH),
-            Room::Busy
-        );
+        assert_eq!(meter.take(&budget, boot(0), Timestamp::UNIX_EPOCH), Room::Busy);
         meter.give_back();
-        assert_eq!(
-            meter.take(&budget, boot(0), Timestamp::UNIX_EPOCH),
-            Room::Taken
-        );
+        assert_eq!(meter.take(&budget, boot(0), Timestamp::UNIX_EPOCH), Room::Taken);
     }
 
     #[test]
     fn the_day_is_the_vendors_and_its_count_survives_a_restart() {
-        let budget = Budget {
-            per_day: Some(2),
-            zone: TimeZone::fixed(jiff::tz::offset(2)),
-            ..Budget::default()
-        };
+        let budget = Budget { per_day: Some(2), zone: TimeZone::fixed(jiff::tz::offset(2)), ..Budget::default() };
         let evening: Timestamp = "2026-11-22T21:59:00Z".parse().unwrap();
         let mut meter = Meter::default();
         assert_eq!(meter.take(&budget, boot(0), evening), Room::Taken);

@@ -33,10 +33,7 @@ pub struct Rotation {
 
 impl Default for Rotation {
     fn default() -> Self {
-        Self {
-            bytes: 64 * 1024 * 1024,
-            age: Duration::from_secs(60 * 60),
-        }
+        Self { bytes: 64 * 1024 * 1024, age: Duration::from_secs(60 * 60) }
     }
 }
 
@@ -63,20 +60,13 @@ impl FileSink {
 
     /// Writes one parcel.
     pub async fn hand_over(&self, parcel: &Parcel, now: Timestamp, deadline: Deadline) -> Outcome {
-        let outcomes = self
-            .hand_over_many(std::slice::from_ref(parcel), now, deadline)
-            .await;
+        let outcomes = self.hand_over_many(std::slice::from_ref(parcel), now, deadline).await;
         outcomes.into_iter().next().unwrap_or(RETRY_FOLDER)
     }
 
     /// Writes several parcels with one `fsync`; the outcomes are in the parcels' order. Either all
     /// usable lines are on the disk or none of them is confirmed.
-    pub async fn hand_over_many(
-        &self,
-        parcels: &[Parcel],
-        now: Timestamp,
-        deadline: Deadline,
-    ) -> Vec<Outcome> {
+    pub async fn hand_over_many(&self, parcels: &[Parcel], now: Timestamp, deadline: Deadline) -> Vec<Outcome> {
         let lines: Vec<Option<Zeroizing<Vec<u8>>>> = parcels.iter().map(line).collect();
         let length = lines.iter().flatten().map(|line| line.len()).sum();
         let mut usable = Zeroizing::new(Vec::with_capacity(length));
@@ -90,9 +80,7 @@ impl FileSink {
             if deadline.left().is_none() {
                 return Err(Cause::TimeLimit);
             }
-            folder
-                .append(&usable, now)
-                .map_err(|error| cause_of(&error))
+            folder.append(&usable, now).map_err(|error| cause_of(&error))
         })
         .await
         .unwrap_or(Err(Cause::Folder));
@@ -100,9 +88,7 @@ impl FileSink {
             .iter()
             .zip(lines)
             .map(|(parcel, line)| match (line, written, &parcel.kind) {
-                (None, _, _) => Outcome::Dead {
-                    cause: Cause::BodyUnusable,
-                },
+                (None, _, _) => Outcome::Dead { cause: Cause::BodyUnusable },
                 (Some(_), Err(cause), _) => Outcome::Retry { after: None, cause },
                 (Some(_), Ok(()), ParcelKind::Record) => Outcome::Delivered,
                 // A line on the disk is no proof that the recipient acted on it.
@@ -130,17 +116,13 @@ impl FileSink {
     }
 }
 
-const RETRY_FOLDER: Outcome = Outcome::Retry {
-    after: None,
-    cause: Cause::Folder,
-};
+const RETRY_FOLDER: Outcome = Outcome::Retry { after: None, cause: Cause::Folder };
 
 /// The parcel's body as one line; `None` if it is not one JSON object. Line breaks can stand in JSON
 /// only between tokens (RFC 8259 §2, §7), so a blank takes their place without changing a value.
 fn line(parcel: &Parcel) -> Option<Zeroizing<Vec<u8>>> {
     let body = &parcel.body;
-    if body.first() != Some(&b'{') || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err()
-    {
+    if body.first() != Some(&b'{') || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err() {
         return None;
     }
     let mut line = Zeroizing::new(Vec::with_capacity(body.len() + 1));

@@ -38,14 +38,7 @@ struct Current {
 
 impl Folder {
     pub(super) const fn new(path: PathBuf, recipient: String, rotation: Rotation) -> Self {
-        Self {
-            path,
-            recipient,
-            rotation,
-            lock: None,
-            current: None,
-            sequence: 1,
-        }
+        Self { path, recipient, rotation, lock: None, current: None, sequence: 1 }
     }
 
     /// Appends whole lines and syncs them.
@@ -99,8 +92,7 @@ impl Folder {
     fn is_due(&self, current: &Current, now: Timestamp, added: u64) -> bool {
         let age = Duration::try_from(now.duration_since(current.started)).unwrap_or_default();
         let day = |time: Timestamp| time.to_zoned(TimeZone::UTC).date();
-        let full = current.length >= self.rotation.bytes
-            || current.length.saturating_add(added) > self.rotation.bytes;
+        let full = current.length >= self.rotation.bytes || current.length.saturating_add(added) > self.rotation.bytes;
         current.length > 0 && (full || age >= self.rotation.age || day(now) != day(current.started))
     }
 
@@ -130,11 +122,7 @@ impl Folder {
         file.seek(SeekFrom::Start(whole.length))?;
         file.sync_all()?;
         sync_folder(&self.path)?;
-        Ok(Current {
-            file,
-            length: whole.length,
-            started: whole.started,
-        })
+        Ok(Current { file, length: whole.length, started: whole.started })
     }
 
     fn take_lock(&mut self) -> io::Result<()> {
@@ -142,10 +130,7 @@ impl Folder {
             return Ok(());
         }
         if !self.path.try_exists()? {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&self.path)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(&self.path)?;
             if let Some(parent) = self.path.parent() {
                 sync_folder(parent)?;
             }
@@ -200,10 +185,7 @@ struct Whole {
 /// A power failure can leave a tail of zeros as well as half a line, and only what came after the
 /// last sync can be damaged, so the first line that is not whole ends the file.
 fn whole_lines(file: &File, now: Timestamp) -> io::Result<Whole> {
-    let mut whole = Whole {
-        length: 0,
-        started: now,
-    };
+    let mut whole = Whole { length: 0, started: now };
     let mut reader = BufReader::new(file);
     let mut line = Zeroizing::new(Vec::new());
     loop {
@@ -215,9 +197,7 @@ fn whole_lines(file: &File, now: Timestamp) -> io::Result<Whole> {
         if whole.length == 0 {
             whole.started = time_of(&line).unwrap_or(now);
         }
-        whole.length = whole
-            .length
-            .saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        whole.length = whole.length.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
     }
 }
 

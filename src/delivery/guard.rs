@@ -138,11 +138,7 @@ impl Resolve for GuardedResolver {
             for address in &addresses {
                 check_address(*address, plain, &rules)?;
             }
-            let checked: Addrs = Box::new(
-                addresses
-                    .into_iter()
-                    .map(|address| std::net::SocketAddr::new(address, 0)),
-            );
+            let checked: Addrs = Box::new(addresses.into_iter().map(|address| std::net::SocketAddr::new(address, 0)));
             Ok(checked)
         })
     }
@@ -181,10 +177,7 @@ mod tests {
             ("https://[::ffff:10.0.0.1]/", Refused::Private),
             ("https://[::ffff:a9fe:a9fe]/", Refused::LinkLocal),
             ("https://[::1]/", Refused::Loopback),
-            (
-                "https://169.254.169.254/latest/meta-data/",
-                Refused::LinkLocal,
-            ),
+            ("https://169.254.169.254/latest/meta-data/", Refused::LinkLocal),
             ("http://2130706433/", Refused::Scheme),
             ("http://example.com/", Refused::Scheme),
             ("ftp://example.com/", Refused::Scheme),
@@ -199,22 +192,12 @@ mod tests {
 
     #[test]
     fn the_demo_may_reach_loopback_in_plain_text_and_nothing_else() {
-        let rules = GuardRules {
-            allow_loopback: true,
-            ports: vec![8080],
-            ..GuardRules::default()
-        };
+        let rules = GuardRules { allow_loopback: true, ports: vec![8080], ..GuardRules::default() };
         assert_eq!(check("http://127.0.0.1:8080/", &rules), Ok(()));
         assert_eq!(check("http://[::1]:8080/", &rules), Ok(()));
         assert_eq!(check("http://2130706433:8080/", &rules), Ok(()));
-        assert_eq!(
-            check("http://93.184.215.14:8080/", &rules),
-            Err(Refused::Scheme)
-        );
-        assert_eq!(
-            check("http://10.0.0.1:8080/", &rules),
-            Err(Refused::Private)
-        );
+        assert_eq!(check("http://93.184.215.14:8080/", &rules), Err(Refused::Scheme));
+        assert_eq!(check("http://10.0.0.1:8080/", &rules), Err(Refused::Private));
         assert_eq!(check("http://127.0.0.1:9090/", &rules), Err(Refused::Port));
     }
 
@@ -229,44 +212,25 @@ mod tests {
 
     async fn resolve(addresses: &[&str], plain: bool, rules: GuardRules) -> Result<usize, String> {
         let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
-        let resolver = GuardedResolver {
-            rules: Arc::new(rules),
-            lookup: Arc::new(Table(addresses)),
-            plain,
-        };
+        let resolver = GuardedResolver { rules: Arc::new(rules), lookup: Arc::new(Table(addresses)), plain };
         let resolved = resolver.resolve("recipient.example".parse().unwrap()).await;
-        resolved
-            .map(Iterator::count)
-            .map_err(|error| error.to_string())
+        resolved.map(Iterator::count).map_err(|error| error.to_string())
     }
 
     #[tokio::test]
     async fn one_private_address_among_public_ones_refuses_the_name() {
         let public = ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"];
         assert_eq!(resolve(&public, false, GuardRules::default()).await, Ok(2));
-        for private in [
-            "10.0.0.1",
-            "127.0.0.1",
-            "::1",
-            "fd00::1",
-            "64:ff9b::a00:1",
-            "2002:0a00:0001::",
-        ] {
+        for private in ["10.0.0.1", "127.0.0.1", "::1", "fd00::1", "64:ff9b::a00:1", "2002:0a00:0001::"] {
             let mixed = [public[0], private];
-            assert!(
-                resolve(&mixed, false, GuardRules::default()).await.is_err(),
-                "{private}"
-            );
+            assert!(resolve(&mixed, false, GuardRules::default()).await.is_err(), "{private}");
         }
         assert!(resolve(&[], false, GuardRules::default()).await.is_err());
     }
 
     #[tokio::test]
     async fn a_plain_name_must_be_loopback_whatever_it_resolves_to() {
-        let rules = GuardRules {
-            allow_loopback: true,
-            ..GuardRules::default()
-        };
+        let rules = GuardRules { allow_loopback: true, ..GuardRules::default() };
         assert_eq!(resolve(&["127.0.0.1"], true, rules.clone()).await, Ok(1));
         assert!(resolve(&["93.184.215.14"], true, rules).await.is_err());
     }

@@ -89,15 +89,9 @@ pub struct MarketingDuties<'a> {
 /// # Errors
 ///
 /// [`Error::FieldUnreadable`] names the field whose text is not JSON.
-pub fn record_body(
-    message: &RecordMessage<'_>,
-    format: MessageFormat,
-) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub fn record_body(message: &RecordMessage<'_>, format: MessageFormat) -> Result<Zeroizing<Vec<u8>>, Error> {
     let fields = message.fields.map(raw_fields).transpose()?;
-    let data = RecordData {
-        message,
-        fields: fields.as_deref(),
-    };
+    let data = RecordData { message, fields: fields.as_deref() };
     let envelope = Envelope {
         message_id: message.message_id,
         kind: "amanat.record",
@@ -107,10 +101,7 @@ pub fn record_body(
         data: &data,
     };
     let values = message.fields.unwrap_or_default();
-    let length: usize = values
-        .iter()
-        .map(|(field, text)| field.as_str().len() + text.len() + 8)
-        .sum();
+    let length: usize = values.iter().map(|(field, text)| field.as_str().len() + text.len() + 8).sum();
     write(&envelope, format, length)
 }
 
@@ -162,20 +153,14 @@ pub(super) fn write<D: Serialize>(
 const ENVELOPE_LENGTH: usize = 2048;
 
 /// Fields with their values' JSON text, checked.
-pub(super) fn raw_fields<'a>(
-    fields: &'a [(&'a FieldPath, &'a str)],
-) -> Result<Vec<(&'a str, &'a RawValue)>, Error> {
+pub(super) fn raw_fields<'a>(fields: &'a [(&'a FieldPath, &'a str)]) -> Result<Vec<(&'a str, &'a RawValue)>, Error> {
     fields
         .iter()
-        .map(
-            |(field, text)| match serde_json::from_str::<&RawValue>(text) {
-                Ok(value) => Ok((field.as_str(), value)),
-                // The parser's own error quotes nothing, but its position says something of the value.
-                Err(_) => Err(Error::FieldUnreadable {
-                    field: field.as_str().to_owned(),
-                }),
-            },
-        )
+        .map(|(field, text)| match serde_json::from_str::<&RawValue>(text) {
+            Ok(value) => Ok((field.as_str(), value)),
+            // The parser's own error quotes nothing, but its position says something of the value.
+            Err(_) => Err(Error::FieldUnreadable { field: field.as_str().to_owned() }),
+        })
         .collect()
 }
 
@@ -301,9 +286,7 @@ mod tests {
         let data = r#"{"subject":"sub_lkvgql45rezsbbpm2dvy2y23aa","purpose":"order_handling","fields":{"traits.email":"a@example.org"},"collected_at":"2026-11-22T10:33:59Z","retention":"P2Y","no_onward":true,"decision":"d_1","policy":"sha256:00"}"#;
         assert_eq!(
             body(MessageFormat::Standard, Some(fields)),
-            format!(
-                r#"{{"type":"amanat.record","timestamp":"2026-11-22T10:34:01.909Z","data":{data}}}"#
-            )
+            format!(r#"{{"type":"amanat.record","timestamp":"2026-11-22T10:34:01.909Z","data":{data}}}"#)
         );
         assert_eq!(
             body(MessageFormat::Line, Some(fields)),
@@ -327,27 +310,16 @@ mod tests {
     #[test]
     fn numbers_keep_the_text_they_came_with() {
         let total = FieldPath::new("properties.total");
-        let text = body(
-            MessageFormat::Standard,
-            Some(&[(&total, "1.10000000000000000000001")]),
-        );
+        let text = body(MessageFormat::Standard, Some(&[(&total, "1.10000000000000000000001")]));
         assert!(text.contains(r#""properties.total":1.10000000000000000000001"#));
     }
 
     #[test]
     fn a_value_that_is_not_json_names_its_field_and_nothing_more() {
         let field = FieldPath::new("traits.email");
-        for text in [
-            "",
-            "canary@example.org",
-            "\"canary",
-            "1,\"injected\":2",
-            "1}",
-        ] {
+        for text in ["", "canary@example.org", "\"canary", "1,\"injected\":2", "1}"] {
             let fields: &[(&FieldPath, &str)] = &[(&field, text)];
-            let Err(error) = raw_fields(fields) else {
-                panic!("accepted")
-            };
+            let Err(error) = raw_fields(fields) else { panic!("accepted") };
             assert!(!format!("{error:?} {error}").contains("canary"));
         }
     }
@@ -355,17 +327,10 @@ mod tests {
     #[test]
     fn the_test_message_is_the_vectors_body() {
         let id = InstallationId::from_bytes([0; 16]);
-        let body = test_body(
-            "msg_amanat0001",
-            Timestamp::from_second(1_795_343_641).unwrap(),
-            id,
-            MessageFormat::Standard,
-        )
-        .unwrap();
-        assert_eq!(
-            &**body,
-            br#"{"type":"amanat.test","timestamp":"2026-11-22T10:34:01Z","data":{}}"#
-        );
+        let body =
+            test_body("msg_amanat0001", Timestamp::from_second(1_795_343_641).unwrap(), id, MessageFormat::Standard)
+                .unwrap();
+        assert_eq!(&**body, br#"{"type":"amanat.test","timestamp":"2026-11-22T10:34:01Z","data":{}}"#);
     }
 
     #[test]

@@ -129,9 +129,7 @@ impl Outcome {
     #[must_use]
     pub const fn health(&self) -> breaker::Health {
         match self {
-            Self::Delivered | Self::RecipientGone | Self::Dead { .. } | Self::Rights(_) => {
-                breaker::Health::Well
-            }
+            Self::Delivered | Self::RecipientGone | Self::Dead { .. } | Self::Rights(_) => breaker::Health::Well,
             Self::Retry { .. } | Self::Paused { .. } => breaker::Health::Failing,
         }
     }
@@ -140,10 +138,7 @@ impl Outcome {
     /// does not (`Retry-After` obeyed is no attempt), nor does anything while a recipient is paused.
     #[must_use]
     pub const fn uses_a_try(&self, kind: &ParcelKind) -> bool {
-        !matches!(
-            (self, kind),
-            (Self::Paused { .. }, _) | (Self::Retry { after: Some(_), .. }, ParcelKind::Rights(_))
-        )
+        !matches!((self, kind), (Self::Paused { .. }, _) | (Self::Retry { after: Some(_), .. }, ParcelKind::Rights(_)))
     }
 }
 
@@ -218,9 +213,7 @@ impl fmt::Display for Cause {
             Self::Network => f.write_str("the connection broke or the reply was not HTTP"),
             Self::TimeLimit => f.write_str("the time for one try was over"),
             Self::HeadTooLarge => f.write_str("the head of the reply is too large"),
-            Self::Redirected => {
-                f.write_str("the recipient answered with a redirect, which is never followed")
-            }
+            Self::Redirected => f.write_str("the recipient answered with a redirect, which is never followed"),
             Self::Status(status) => write!(f, "the recipient answered {status}"),
             Self::Folder => f.write_str("the recipient's folder cannot be written to"),
             Self::DiskFull => f.write_str("the disk of the recipient's folder is full"),
@@ -228,9 +221,7 @@ impl fmt::Display for Cause {
             Self::ResultUnusable => f.write_str("the recipient's result does not fit the request"),
             Self::Rejected => f.write_str("the recipient refused the request"),
             Self::Unsupported => f.write_str("the recipient does not know the request"),
-            Self::Unverifiable => {
-                f.write_str("the recipient found nobody and cannot be asked to look again")
-            }
+            Self::Unverifiable => f.write_str("the recipient found nobody and cannot be asked to look again"),
         }
     }
 }
@@ -251,9 +242,7 @@ pub enum Error {
     #[error("a signing secret must be `whsec_` followed by the base64 of 24 to 64 bytes")]
     SecretUnreadable,
     /// A webhook without a signing secret.
-    #[error(
-        "the recipient has no signing secret; set one, so that it can tell our messages from others'"
-    )]
+    #[error("the recipient has no signing secret; set one, so that it can tell our messages from others'")]
     SecretMissing,
     /// The HTTP client could not be set up.
     #[error("the HTTP client could not be set up; are CA certificates installed?")]

@@ -19,9 +19,7 @@ pub fn allowed(address: IpAddr, rules: &GuardRules) -> Result<(), Refused> {
             if carried.is_empty() {
                 return judge(address, kind_of_v6(v6), rules);
             }
-            carried
-                .into_iter()
-                .try_for_each(|v4| judge(IpAddr::V4(v4), kind_of_v4(v4), rules))
+            carried.into_iter().try_for_each(|v4| judge(IpAddr::V4(v4), kind_of_v4(v4), rules))
         }
     }
 }
@@ -60,25 +58,17 @@ impl Network {
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.base, address) {
-            (IpAddr::V4(base), IpAddr::V4(address)) => same_prefix(
-                base.to_bits().into(),
-                address.to_bits().into(),
-                32,
-                self.prefix,
-            ),
-            (IpAddr::V6(base), IpAddr::V6(address)) => {
-                same_prefix(base.to_bits(), address.to_bits(), 128, self.prefix)
+            (IpAddr::V4(base), IpAddr::V4(address)) => {
+                same_prefix(base.to_bits().into(), address.to_bits().into(), 32, self.prefix)
             }
+            (IpAddr::V6(base), IpAddr::V6(address)) => same_prefix(base.to_bits(), address.to_bits(), 128, self.prefix),
             _ => false,
         }
     }
 }
 
 fn same_prefix(left: u128, right: u128, width: u8, prefix: u8) -> bool {
-    (left ^ right)
-        .checked_shr(u32::from(width.saturating_sub(prefix)))
-        .unwrap_or(0)
-        == 0
+    (left ^ right).checked_shr(u32::from(width.saturating_sub(prefix))).unwrap_or(0) == 0
 }
 
 fn judge(address: IpAddr, kind: Result<(), Refused>, rules: &GuardRules) -> Result<(), Refused> {
@@ -89,10 +79,7 @@ fn judge(address: IpAddr, kind: Result<(), Refused>, rules: &GuardRules) -> Resu
         Refused::Loopback if rules.allow_loopback => true,
         // No listing makes a host of these.
         Refused::Unspecified | Refused::Multicast => false,
-        _ => rules
-            .allow_networks
-            .iter()
-            .any(|network| network.contains(address)),
+        _ => rules.allow_networks.iter().any(|network| network.contains(address)),
     };
     if opened { Ok(()) } else { Err(refused) }
 }
@@ -120,14 +107,10 @@ fn kind_of_v6(address: Ipv6Addr) -> Result<(), Refused> {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0] => Err(Refused::Unspecified),
         [0, 0, 0, 0, 0, 0, 0, 1] => Err(Refused::Loopback),
-        [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] | [0x64, 0xff9b, 1, ..] => {
-            Err(Refused::Private)
-        }
+        [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] | [0x64, 0xff9b, 1, ..] => Err(Refused::Private),
         [0xfe80..=0xfebf, ..] => Err(Refused::LinkLocal),
         [0xff00..=0xffff, ..] => Err(Refused::Multicast),
-        [0x2001, 0xdb8, ..] | [0x3fff, 0..=0x0fff, ..] | [0x100, 0, 0, 0, ..] => {
-            Err(Refused::Special)
-        }
+        [0x2001, 0xdb8, ..] | [0x3fff, 0..=0x0fff, ..] | [0x100, 0, 0, 0, ..] => Err(Refused::Special),
         _ => Ok(()),
     }
 }
@@ -247,38 +230,20 @@ mod tests {
     #[test]
     fn a_listed_network_opens_itself_and_what_carries_it() {
         let rules = GuardRules {
-            allow_networks: vec![
-                Network::parse("10.1.0.0/16").unwrap(),
-                Network::parse("fd00:1::/32").unwrap(),
-            ],
+            allow_networks: vec![Network::parse("10.1.0.0/16").unwrap(), Network::parse("fd00:1::/32").unwrap()],
             ..GuardRules::default()
         };
         for address in ["10.1.0.0", "10.1.255.255", "::ffff:10.1.2.3", "fd00:1::9"] {
-            assert_eq!(
-                allowed(address.parse().unwrap(), &rules),
-                Ok(()),
-                "{address}"
-            );
+            assert_eq!(allowed(address.parse().unwrap(), &rules), Ok(()), "{address}");
         }
         for address in ["10.2.0.0", "10.0.255.255", "fd00:2::9", "127.0.0.1"] {
-            assert!(
-                allowed(address.parse().unwrap(), &rules).is_err(),
-                "{address}"
-            );
+            assert!(allowed(address.parse().unwrap(), &rules).is_err(), "{address}");
         }
     }
 
     #[test]
     fn a_network_that_is_none_is_refused() {
-        for text in [
-            "",
-            "10.0.0.0/33",
-            "10.0.0.0/-1",
-            "::/129",
-            "10.0.0/8",
-            "example.com/8",
-            "10.0.0.0/",
-        ] {
+        for text in ["", "10.0.0.0/33", "10.0.0.0/-1", "::/129", "10.0.0/8", "example.com/8", "10.0.0.0/"] {
             assert!(Network::parse(text).is_err(), "{text}");
         }
         let everything = Network::parse("0.0.0.0/0").unwrap();

@@ -24,16 +24,11 @@ pub(super) const fn outcome_of_status(status: u16, asked: Option<Duration>) -> O
     let cause = Cause::Status(status);
     match status {
         200..=299 => Outcome::Delivered,
-        300..=399 => Outcome::Dead {
-            cause: Cause::Redirected,
-        },
+        300..=399 => Outcome::Dead { cause: Cause::Redirected },
         401 | 403 | 407 => Outcome::Paused { cause },
         410 => Outcome::RecipientGone,
         501 | 505 => Outcome::Dead { cause },
-        408 | 425 | 429 | 500..=599 => Outcome::Retry {
-            after: asked,
-            cause,
-        },
+        408 | 425 | 429 | 500..=599 => Outcome::Retry { after: asked, cause },
         _ => Outcome::Dead { cause },
     }
 }
@@ -64,10 +59,7 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
 }
 
 /// Reads the body; `None` if it is longer than `most`. The buffer is made once, and wiped.
-pub(super) async fn read(
-    mut response: Response,
-    most: usize,
-) -> reqwest::Result<Option<Zeroizing<Vec<u8>>>> {
+pub(super) async fn read(mut response: Response, most: usize) -> reqwest::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut body = Zeroizing::new(Vec::with_capacity(most));
     while let Some(chunk) = response.chunk().await? {
         if chunk.len() > most - body.len() {

@@ -46,10 +46,7 @@ impl Schedule {
             return Next::Never;
         };
         let wait = asked.map_or(wait, |asked| asked.min(LONGEST_PAUSE));
-        let Some(at) = SignedDuration::try_from(wait)
-            .ok()
-            .and_then(|wait| now.checked_add(wait).ok())
-        else {
+        let Some(at) = SignedDuration::try_from(wait).ok().and_then(|wait| now.checked_add(wait).ok()) else {
             return Next::Never;
         };
         if ends_at.is_some_and(|end| at >= end) {
@@ -65,9 +62,7 @@ impl Schedule {
         match MOST_BEFORE_TRY.get(tries) {
             Some(&seconds) => Some(part(Duration::from_secs(seconds), random)),
             // A last look after a week is a matter of its own and not a crowd: no jitter.
-            None if self == Self::Rights && tries == MOST_BEFORE_TRY.len() => {
-                Some(Duration::from_secs(7 * 24 * HOUR))
-            }
+            None if self == Self::Rights && tries == MOST_BEFORE_TRY.len() => Some(Duration::from_secs(7 * 24 * HOUR)),
             None => None,
         }
     }
@@ -81,18 +76,8 @@ fn part(most: Duration, random: u32) -> Duration {
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
-const MOST_BEFORE_TRY: [u64; 10] = [
-    0,
-    5,
-    5 * MINUTE,
-    30 * MINUTE,
-    2 * HOUR,
-    5 * HOUR,
-    10 * HOUR,
-    14 * HOUR,
-    20 * HOUR,
-    24 * HOUR,
-];
+const MOST_BEFORE_TRY: [u64; 10] =
+    [0, 5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
 
 #[cfg(test)]
 mod tests {
@@ -103,9 +88,7 @@ mod tests {
 
     #[test]
     fn ten_tries_take_about_76_hours_at_most() {
-        let most: Duration = (1..10)
-            .filter_map(|tries| Schedule::Delivery.wait(tries, u32::MAX))
-            .sum();
+        let most: Duration = (1..10).filter_map(|tries| Schedule::Delivery.wait(tries, u32::MAX)).sum();
         assert!(most > Duration::from_secs(75 * HOUR) && most < Duration::from_secs(76 * HOUR));
         assert_eq!(Schedule::Delivery.wait(10, 0), None);
     }

@@ -14,12 +14,7 @@ use super::Error;
 ///
 /// Signed are `{id}.{timestamp}.{body}`, the body exactly as sent and the time in whole Unix seconds.
 #[must_use]
-pub fn signature_header(
-    secrets: &[SigningSecret],
-    message_id: &str,
-    timestamp: Timestamp,
-    body: &[u8],
-) -> String {
+pub fn signature_header(secrets: &[SigningSecret], message_id: &str, timestamp: Timestamp, body: &[u8]) -> String {
     let mut header = String::new();
     for secret in secrets {
         if !header.is_empty() {
@@ -42,10 +37,7 @@ impl SigningSecret {
     /// [`Error::SecretUnreadable`], which says nothing about the text.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let encoded = text.strip_prefix("whsec_").ok_or(Error::SecretUnreadable)?;
-        let bytes = BASE64
-            .decode(encoded.as_bytes())
-            .map(Zeroizing::new)
-            .map_err(|_| Error::SecretUnreadable)?;
+        let bytes = BASE64.decode(encoded.as_bytes()).map(Zeroizing::new).map_err(|_| Error::SecretUnreadable)?;
         if !(24..=64).contains(&bytes.len()) {
             return Err(Error::SecretUnreadable);
         }
@@ -122,14 +114,7 @@ mod tests {
     fn a_short_long_or_misspelt_secret_is_refused() {
         let short = format!("whsec_{}", BASE64.encode(&[0; 23]));
         let long = format!("whsec_{}", BASE64.encode(&[0; 65]));
-        for text in [
-            "",
-            "whsec_",
-            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
-            "whsec_!",
-            &short,
-            &long,
-        ] {
+        for text in ["", "whsec_", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "whsec_!", &short, &long] {
             assert!(SigningSecret::parse(text).is_err(), "{text}");
         }
     }

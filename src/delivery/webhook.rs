@@ -14,13 +14,9 @@ use reqwest::{Client, Response};
 use url::Url;
 
 use super::boot_clock::Deadline;
-use super::guard::{
-    GuardRules, GuardedResolver, Lookup, Refused, SystemLookup, Unresolved, check_url,
-};
+use super::guard::{GuardRules, GuardedResolver, Lookup, Refused, SystemLookup, Unresolved, check_url};
 use super::message::MessageFormat;
-use super::reply::{
-    DELIVERY_BODY, RIGHTS_BODY, discard, head_fits, outcome_of_status, read, retry_after,
-};
+use super::reply::{DELIVERY_BODY, RIGHTS_BODY, discard, head_fits, outcome_of_status, read, retry_after};
 use super::rights::{RightsCall, outcome_of_reply};
 use super::signing::{SigningSecret, signature_header};
 use super::{Cause, Error, Outcome, Parcel, ParcelKind};
@@ -81,11 +77,7 @@ impl Webhook {
         }
         let guard = Arc::new(settings.guard);
         let plain = url.scheme() == "http";
-        let resolver = GuardedResolver {
-            rules: Arc::clone(&guard),
-            lookup,
-            plain,
-        };
+        let resolver = GuardedResolver { rules: Arc::clone(&guard), lookup, plain };
         let mut client = Client::builder()
             .user_agent(concat!("amanat/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -102,13 +94,7 @@ impl Webhook {
             client = client.tls_certs_only([]);
         }
         let client = client.build().map_err(Error::Client)?;
-        Ok(Self {
-            client,
-            url,
-            format: settings.format,
-            secrets: settings.secrets,
-            guard,
-        })
+        Ok(Self { client, url, format: settings.format, secrets: settings.secrets, guard })
     }
 
     /// The form of its messages.
@@ -144,13 +130,7 @@ impl Webhook {
             .await
     }
 
-    async fn judge(
-        &self,
-        parcel: &Parcel,
-        response: Response,
-        now: Timestamp,
-        deadline: Deadline,
-    ) -> Outcome {
+    async fn judge(&self, parcel: &Parcel, response: Response, now: Timestamp, deadline: Deadline) -> Outcome {
         if !head_fits(response.headers()) {
             return retry(Cause::HeadTooLarge);
         }

@@ -105,7 +105,6 @@ impl Narrowing {
     /// Whether the sender leaves this recipient in.
     #[must_use]
     pub fn admits(&self, recipient: &RecipientId) -> bool {
-        !self.except.contains(recipient)
-            && self.only.as_ref().is_none_or(|only| only.contains(recipient))
+        !self.except.contains(recipient) && self.only.as_ref().is_none_or(|only| only.contains(recipient))
     }
 }

@@ -59,22 +59,13 @@ pub struct Decision {
 /// Whoever asks about no field at all is answered no, with `field_not_allowed`; what stands against
 /// a purpose as such says [`against_use`].
 #[must_use]
-pub fn decide(
-    policy: &Policy,
-    standing: &Standing,
-    question: &Question<'_>,
-    now: Timestamp,
-) -> Decision {
+pub fn decide(policy: &Policy, standing: &Standing, question: &Question<'_>, now: Timestamp) -> Decision {
     let mut reasons = against_use(policy, standing, question, now);
     if question.fields.is_empty() {
         reasons.add(Reason::FieldNotAllowed);
     }
 
-    let mut allowed = Vec::with_capacity(if reasons.is_empty() {
-        question.fields.len()
-    } else {
-        0
-    });
+    let mut allowed = Vec::with_capacity(if reasons.is_empty() { question.fields.len() } else { 0 });
     let mut denied = Vec::new();
     let mut periods = Periods::new(policy, question.collected_at, now);
     for field in question.fields {
@@ -97,12 +88,7 @@ pub fn decide(
 /// Reasons against the use as a whole, in the order of the product page: the person's state, what
 /// the person and the record said, the basis, then the recipient and where it sits.
 #[must_use]
-pub fn against_use(
-    policy: &Policy,
-    standing: &Standing,
-    question: &Question<'_>,
-    now: Timestamp,
-) -> Reasons {
+pub fn against_use(policy: &Policy, standing: &Standing, question: &Question<'_>, now: Timestamp) -> Reasons {
     let mut reasons = Reasons::default();
     against_state(policy, standing, question, &mut reasons);
 
@@ -122,21 +108,14 @@ pub fn against_use(
     if let Some(id) = question.recipient {
         match policy.recipients.get(id) {
             None => reasons.add(Reason::RecipientNotAllowed),
-            Some(recipient) => {
-                against_recipient(policy, recipient, question.purpose, now, &mut reasons)
-            }
+            Some(recipient) => against_recipient(policy, recipient, question.purpose, now, &mut reasons),
         }
     }
     reasons
 }
 
 /// Erased, restricted, retained only: these stand above every basis.
-fn against_state(
-    policy: &Policy,
-    standing: &Standing,
-    question: &Question<'_>,
-    reasons: &mut Reasons,
-) {
+fn against_state(policy: &Policy, standing: &Standing, question: &Question<'_>, reasons: &mut Reasons) {
     match &standing.status {
         SubjectStatus::Active => {}
         SubjectStatus::Erasing | SubjectStatus::Erased => reasons.add(Reason::Erased),
@@ -157,12 +136,7 @@ fn against_state(
 
 /// GDPR Art. 21(2)–(3): an objection to one use for direct marketing is one to all of them, and the
 /// suppression list stands, whatever the basis.
-fn against_marketing(
-    policy: &Policy,
-    standing: &Standing,
-    purpose: &Purpose,
-    reasons: &mut Reasons,
-) {
+fn against_marketing(policy: &Policy, standing: &Standing, purpose: &Purpose, reasons: &mut Reasons) {
     if !purpose.direct_marketing {
         return;
     }
@@ -170,12 +144,7 @@ fn against_marketing(
         reasons.add(Reason::Suppressed);
     }
     // An objection to a purpose that has since left the policy may have been one to marketing.
-    let is_marketing = |id: &PurposeId| {
-        policy
-            .purposes
-            .get(id)
-            .is_none_or(|other| other.direct_marketing)
-    };
+    let is_marketing = |id: &PurposeId| policy.purposes.get(id).is_none_or(|other| other.direct_marketing);
     for MemberLine { line, .. } in &standing.lines {
         if line.ruling == Ruling::Denied(Denial::Objected) && is_marketing(&line.purpose) {
             reasons.add(Reason::Objected);
@@ -259,12 +228,7 @@ fn against_consent(
         Some(channel) => purpose.channels.contains(channel),
     };
     let mut failed = Reasons::default();
-    for MemberLine {
-        subject,
-        may_grant,
-        line,
-    } in &standing.lines
-    {
+    for MemberLine { subject, may_grant, line } in &standing.lines {
         if !is_listed
             || !may_grant
             || line.purpose != purpose.id
@@ -346,10 +310,7 @@ fn against_recipient(
     if !contract_runs {
         reasons.add(Reason::ContractMissing);
     }
-    if !recipient
-        .countries()
-        .all(|country| policy.covers_transfer(recipient, country, today))
-    {
+    if !recipient.countries().all(|country| policy.covers_transfer(recipient, country, today)) {
         reasons.add(Reason::TransferNoSafeguard);
     }
 }
@@ -377,10 +338,7 @@ fn against_field<'a>(
     }
     if let Some(id) = question.recipient
         && let Some(recipient) = policy.recipients.get(id)
-        && !recipient
-            .purposes
-            .get(question.purpose)
-            .is_some_and(|fields| fields.contains(path))
+        && !recipient.purposes.get(question.purpose).is_some_and(|fields| fields.contains(path))
     {
         reasons.add(Reason::FieldNotAllowed);
     }
@@ -414,10 +372,7 @@ impl Decision {
             return None;
         }
         let of_fields = self.denied.iter().flat_map(|(_, reasons)| reasons);
-        self.reasons
-            .first()
-            .copied()
-            .or_else(|| of_fields.min().copied())
+        self.reasons.first().copied().or_else(|| of_fields.min().copied())
     }
 
     /// The answer where state, key or policy cannot be read, or a row fails its MAC: a no that
@@ -445,12 +400,7 @@ struct Periods<'a> {
 
 impl<'a> Periods<'a> {
     const fn new(policy: &'a Policy, collected_at: Option<Timestamp>, now: Timestamp) -> Self {
-        Self {
-            policy,
-            collected_at,
-            now,
-            last: None,
-        }
+        Self { policy, collected_at, now, last: None }
     }
 
     /// Whether the field's period is over. Periods that start with the last contact or the end of a
@@ -466,9 +416,9 @@ impl<'a> Periods<'a> {
         }
         let over = match self.policy.retention.get(&field.retention) {
             None => true, // A class nobody declared keeps nothing.
-            Some(class) => class
-                .ends_at(collected_at, &self.policy.controller.time_zone)
-                .is_some_and(|end| end <= self.now),
+            Some(class) => {
+                class.ends_at(collected_at, &self.policy.controller.time_zone).is_some_and(|end| end <= self.now)
+            }
         };
         self.last = Some((&field.retention, over));
         over

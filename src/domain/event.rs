@@ -450,24 +450,16 @@ mod tests {
     fn the_columns_say_what_they_say() {
         let opened = Event::LogOpened.rule();
         assert_eq!(opened.facts_required, 1 << 1 | 1 << 9 | 1 << 10 | 1 << 14);
-        assert_eq!(
-            opened.facts_allowed,
-            opened.facts_required | 1 << 7 | 1 << 8 | 1 << 13
-        );
+        assert_eq!(opened.facts_allowed, opened.facts_required | 1 << 7 | 1 << 8 | 1 << 13);
         assert_eq!((opened.parts_required, opened.parts_allowed), (0, 1 << 3));
         let settled = Event::DeliverySettled.rule();
         assert_eq!(settled.outcomes, 0b1111);
         assert_eq!((settled.parts_required, settled.facts_allowed), (1 << 1, 0));
         let anchored = Event::LogAnchored.rule();
-        assert_eq!(
-            (anchored.facts_required, anchored.facts_allowed),
-            (1 << 7, 1 << 7 | 1 << 2)
-        );
+        assert_eq!((anchored.facts_required, anchored.facts_allowed), (1 << 7, 1 << 7 | 1 << 2));
         let completed = Event::ErasureCompleted.rule();
         assert!(completed.admits_parts(1 << 4) && !completed.admits_parts(0));
-        assert!(
-            completed.admits_outcome(Outcome::Done) && !completed.admits_outcome(Outcome::Failed)
-        );
+        assert!(completed.admits_outcome(Outcome::Done) && !completed.admits_outcome(Outcome::Failed));
     }
 
     #[test]

@@ -27,14 +27,8 @@ pub fn still_serves(
     now: Timestamp,
 ) -> bool {
     let first = (shown.id.clone(), shown.version, String::new());
-    let mut versions = notices
-        .range(first..)
-        .map(|(_, notice)| notice)
-        .take_while(|notice| notice.id == shown.id);
-    let Some(consented) = versions
-        .next()
-        .filter(|notice| notice.version == shown.version)
-    else {
+    let mut versions = notices.range(first..).map(|(_, notice)| notice).take_while(|notice| notice.id == shown.id);
+    let Some(consented) = versions.next().filter(|notice| notice.version == shown.version) else {
         return false; // A text that is no longer known proves nothing.
     };
     if !consented.purposes.contains(purpose)
@@ -49,9 +43,7 @@ pub fn still_serves(
             before = current;
             current = later;
         }
-        if later.version > consented.version
-            && later.asks_everybody_again(before)
-            && later.has_replaced(time_zone, now)
+        if later.version > consented.version && later.asks_everybody_again(before) && later.has_replaced(time_zone, now)
         {
             return false;
         }
@@ -118,10 +110,7 @@ impl Notice {
         if now < self.published_at {
             return false;
         }
-        let end = self
-            .published_at
-            .to_zoned(time_zone.clone())
-            .checked_add(self.grace);
+        let end = self.published_at.to_zoned(time_zone.clone()).checked_add(self.grace);
         // A grace beyond the calendar is a mistake, and a mistake gives nobody more time.
         end.map_or(true, |end| end.timestamp() <= now)
     }

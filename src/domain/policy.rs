@@ -174,8 +174,8 @@ pub struct Adequacy {
 
 /// The members of the European Economic Area (ISO 3166-1 alpha-2): going there is no transfer.
 pub const EEA: [&str; 30] = [
-    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IS",
-    "IT", "LI", "LT", "LU", "LV", "MT", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK",
+    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IS", "IT", "LI", "LT",
+    "LU", "LV", "MT", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK",
 ];
 
 impl Policy {
@@ -188,15 +188,12 @@ impl Policy {
             return true;
         }
         match recipient.safeguard {
-            None | Some(Safeguard::Adequacy) => self
-                .adequacy
-                .iter()
-                .any(|row| row.country == country && row.holds_for(recipient, today)),
-            Some(
-                Safeguard::StandardClauses { .. }
-                | Safeguard::BindingCorporateRules
-                | Safeguard::CodeOfConduct,
-            ) => true,
+            None | Some(Safeguard::Adequacy) => {
+                self.adequacy.iter().any(|row| row.country == country && row.holds_for(recipient, today))
+            }
+            Some(Safeguard::StandardClauses { .. } | Safeguard::BindingCorporateRules | Safeguard::CodeOfConduct) => {
+                true
+            }
         }
     }
 }
@@ -214,12 +211,7 @@ impl Adequacy {
 
 impl Protocol {
     /// Every protocol.
-    pub const ALL: [Self; 4] = [
-        Self::Segment,
-        Self::Rudderstack,
-        Self::CloudEvents,
-        Self::Native,
-    ];
+    pub const ALL: [Self; 4] = [Self::Segment, Self::Rudderstack, Self::CloudEvents, Self::Native];
 
     /// The spelling in policy files and answers.
     #[must_use]

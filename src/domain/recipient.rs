@@ -111,9 +111,7 @@ impl RecipientRole {
     /// Reads the spelling; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Processor, Self::Controller, Self::Joint]
-            .into_iter()
-            .find(|role| role.as_str() == text)
+        [Self::Processor, Self::Controller, Self::Joint].into_iter().find(|role| role.as_str() == text)
     }
 }
 
@@ -121,7 +119,6 @@ impl Recipient {
     /// Where the data goes: the country of establishment and those with remote access, for access
     /// from a country is a transfer to it.
     pub fn countries(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.country.as_str())
-            .chain(self.access_countries.iter().map(String::as_str))
+        std::iter::once(self.country.as_str()).chain(self.access_countries.iter().map(String::as_str))
     }
 }

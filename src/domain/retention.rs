@@ -51,11 +51,9 @@ impl RetentionClass {
     #[must_use]
     pub fn ends_at(&self, collected_at: Timestamp, time_zone: &TimeZone) -> Option<Timestamp> {
         match self.starts {
-            RetentionStart::Collected => collected_at
-                .to_zoned(time_zone.clone())
-                .checked_add(self.period)
-                .ok()
-                .map(|end| end.timestamp()),
+            RetentionStart::Collected => {
+                collected_at.to_zoned(time_zone.clone()).checked_add(self.period).ok().map(|end| end.timestamp())
+            }
             RetentionStart::LastContact | RetentionStart::ContractEnd => None,
         }
     }

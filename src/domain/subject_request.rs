@@ -247,9 +247,15 @@ mod tests {
         for open in TaskOutcome::ALL.iter().filter(|task| !task.is_terminal()) {
             assert_eq!(outcome(&[TaskOutcome::VerifiedErased, *open]), None, "{}", open.as_str());
         }
-        assert_eq!(outcome(&[TaskOutcome::VerifiedErased, TaskOutcome::VerifiedNoData]), Some(RequestOutcome::Fulfilled));
+        assert_eq!(
+            outcome(&[TaskOutcome::VerifiedErased, TaskOutcome::VerifiedNoData]),
+            Some(RequestOutcome::Fulfilled)
+        );
         assert_eq!(outcome(&[TaskOutcome::VerifiedNoData]), Some(RequestOutcome::NoData));
-        assert_eq!(outcome(&[TaskOutcome::VerifiedErased, TaskOutcome::RetainedWithGround]), Some(RequestOutcome::PartlyFulfilled));
+        assert_eq!(
+            outcome(&[TaskOutcome::VerifiedErased, TaskOutcome::RetainedWithGround]),
+            Some(RequestOutcome::PartlyFulfilled)
+        );
         assert_eq!(outcome(&[TaskOutcome::Acknowledged, TaskOutcome::Waived]), Some(RequestOutcome::PartlyFulfilled));
     }
 

@@ -31,12 +31,18 @@ impl Gateway {
         let mut earlier: Option<Vec<crate::domain::id::DeliveryId>> = None;
         loop {
             let (ids, now) = (all.clone(), self.source.now());
-            let wire =
-                self.database.read(move |c| deliveries::on_the_wire(c, &ids, now.into())).await.map_err(Error::store)?;
+            let wire = self
+                .database
+                .read(move |c| deliveries::on_the_wire(c, &ids, now.into()))
+                .await
+                .map_err(Error::store)?;
             // What is claimed after the stop was decided after it, and needs no waiting.
             let waited_for = earlier.get_or_insert_with(|| wire.iter().map(|delivery| delivery.id).collect());
-            let mut open: Vec<RecipientId> =
-                wire.into_iter().filter(|delivery| waited_for.contains(&delivery.id)).map(|delivery| delivery.recipient).collect();
+            let mut open: Vec<RecipientId> = wire
+                .into_iter()
+                .filter(|delivery| waited_for.contains(&delivery.id))
+                .map(|delivery| delivery.recipient)
+                .collect();
             open.sort_unstable();
             open.dedup();
             if open.is_empty() || began.elapsed() >= self.settings.delivery_time_limit {

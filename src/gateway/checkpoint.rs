@@ -167,8 +167,7 @@ impl Gateway {
 
     /// The only place that signs a checkpoint: it takes nothing but a proven one.
     fn sign(&self, proven: &Proven) -> Result<LastSigned> {
-        let checkpoint =
-            Checkpoint { origin: self.origin.clone(), size: proven.head.size, root: proven.head.root };
+        let checkpoint = Checkpoint { origin: self.origin.clone(), size: proven.head.size, root: proven.head.root };
         let signature = self.keyholder.secrets().log.sign(checkpoint.text().as_bytes());
         let note = checkpoint.note(&self.log_verifier()?, &signature);
         Ok(LastSigned { size: checkpoint.size, root: checkpoint.root, note })
@@ -221,7 +220,9 @@ impl Gateway {
         let Ok(verified) = checkpoint::open(note.as_bytes(), Some(&self.origin), &[self.log_verifier()?], &[]) else {
             return Err(self.refuse_log(LogRefusal {
                 exit: 40,
-                what: format!("damaged: the stored checkpoint of {size} leaves is not signed by this log; restore the data store"),
+                what: format!(
+                    "damaged: the stored checkpoint of {size} leaves is not signed by this log; restore the data store"
+                ),
             }));
         };
         let signed = LastSigned { size: verified.checkpoint.size, root: verified.checkpoint.root, note };
@@ -239,7 +240,9 @@ impl Gateway {
     async fn beat(&self) -> Result<()> {
         let head = self.database.read(audit_log::head).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
         let idle = self.source.now().duration_since(head.last_time.timestamp());
-        if head.size == 0 || idle < SignedDuration::try_from(self.settings.heartbeat_every).unwrap_or(SignedDuration::MAX) {
+        if head.size == 0
+            || idle < SignedDuration::try_from(self.settings.heartbeat_every).unwrap_or(SignedDuration::MAX)
+        {
             return Ok(());
         }
         let leaf = self.leaf(Event::LogHeartbeat, Outcome::Done)?.finish()?;
@@ -313,7 +316,9 @@ fn extends(connection: &mut Connection, head: &LogHead, signed: Option<&LastSign
 /// A log whose hashes are not there is damaged; any other error may pass.
 fn damage<T>(error: storage::Error) -> Result<std::result::Result<T, LogRefusal>> {
     match error {
-        storage::Error::DamagedLog(_) | storage::Error::Malformed { .. } => Ok(Err(LogRefusal::damaged(&error.to_string()))),
+        storage::Error::DamagedLog(_) | storage::Error::Malformed { .. } => {
+            Ok(Err(LogRefusal::damaged(&error.to_string())))
+        }
         error => Err(Error::store(error)),
     }
 }
@@ -342,7 +347,9 @@ impl LogRefusal {
     fn damaged(what: &str) -> Self {
         Self {
             exit: 40,
-            what: format!("damaged: {what}; `amanat audit verify` names every fault; restore the data store from before it"),
+            what: format!(
+                "damaged: {what}; `amanat audit verify` names every fault; restore the data store from before it"
+            ),
         }
     }
 }

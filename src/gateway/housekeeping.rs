@@ -107,7 +107,8 @@ impl Freshness {
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         let followed = self.followed.load(Ordering::Relaxed);
-        followed == u64::MAX || self.now().saturating_sub(followed) <= u64::try_from(STALE.as_millis()).unwrap_or(u64::MAX)
+        followed == u64::MAX
+            || self.now().saturating_sub(followed) <= u64::try_from(STALE.as_millis()).unwrap_or(u64::MAX)
     }
 
     fn measured(&self) -> Measured {
@@ -142,7 +143,11 @@ impl Gateway {
             return Room::None("it is not known what is in force: the stores have not answered for ten seconds");
         }
         let (free, most) = self.database.queue();
-        let queue = if free.saturating_mul(5) < most { Room::Little("the queue of writes is nearly full") } else { Room::Enough };
+        let queue = if free.saturating_mul(5) < most {
+            Room::Little("the queue of writes is nearly full")
+        } else {
+            Room::Enough
+        };
         queue.max(self.freshness.measured().room)
     }
 
@@ -223,7 +228,8 @@ impl Gateway {
                 Room::Little(why) | Room::None(why) => tracing::warn!(why, "there is little or no room for more work"),
             }
         }
-        metrics::gauge!(figures::STORE_QUEUE).set(f64::from(u32::try_from(most.saturating_sub(free)).unwrap_or(u32::MAX)));
+        metrics::gauge!(figures::STORE_QUEUE)
+            .set(f64::from(u32::try_from(most.saturating_sub(free)).unwrap_or(u32::MAX)));
         self.freshness.set(Measured { room, stuck_since, size });
         Ok(())
     }
@@ -241,7 +247,8 @@ impl Gateway {
             let Ok(disk) = rustix::fs::statvfs(path) else { continue };
             let free = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_add(inside);
             let all = disk.f_blocks.saturating_mul(disk.f_frsize);
-            metrics::gauge!(figures::STORE_FREE).set(f64::from(u32::try_from(free / MIB).unwrap_or(u32::MAX)) * 1_048_576.0);
+            metrics::gauge!(figures::STORE_FREE)
+                .set(f64::from(u32::try_from(free / MIB).unwrap_or(u32::MAX)) * 1_048_576.0);
             room = room.max(of_disk(free, all));
         }
         room
@@ -254,7 +261,10 @@ impl Housekeeping {
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
         if let Err(error) = self.house.leave_instances().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the other instances were not told that this one stops");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the other instances were not told that this one stops"
+            );
         }
     }
 }
@@ -300,7 +310,10 @@ async fn follow(house: Gateway, mut stopped: watch::Receiver<bool>) {
             Ok(()) => failing = false,
             Err(error) if !failing => {
                 failing = true;
-                tracing::warn!(error = &error as &dyn std::error::Error, "what other processes change cannot be followed");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "what other processes change cannot be followed"
+                );
             }
             Err(_) => {}
         }
@@ -345,7 +358,10 @@ impl Gateway {
         }
         let how = Rotation { copies: chores.copies.clone(), cause: Cause::Planned, patience: Duration::from_secs(10) };
         let done = self.rewrap(&how, |_| {}).await?;
-        tracing::info!(rows = done.map_or(0, |done| done.rewrapped), "a rotation of the root key that was cut short is finished");
+        tracing::info!(
+            rows = done.map_or(0, |done| done.rewrapped),
+            "a rotation of the root key that was cut short is finished"
+        );
         Ok(())
     }
 }

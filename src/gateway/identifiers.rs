@@ -36,14 +36,21 @@ impl Gateway {
             Field { field: canonical_field, category, json: &canonical },
             Field { field: original_field, category, json: &original },
         ];
-        keys.dek.seal(&self.identifier_place(keys, id), &fields, &mut |bytes| self.source.fill(bytes)).map_err(Error::Protection)
+        keys.dek
+            .seal(&self.identifier_place(keys, id), &fields, &mut |bytes| self.source.fill(bytes))
+            .map_err(Error::Protection)
     }
 
     /// Opens an identifier: canonical and original spelling.
     ///
     /// # Errors
     /// [`Error::DataUnreadable`].
-    pub fn open_identifier(&self, terms: &Terms, keys: &PersonKeys, stored: &StoredIdentifier) -> Result<(Personal<String>, Personal<String>)> {
+    pub fn open_identifier(
+        &self,
+        terms: &Terms,
+        keys: &PersonKeys,
+        stored: &StoredIdentifier,
+    ) -> Result<(Personal<String>, Personal<String>)> {
         let sealed = Sealed::parse(stored.sealed.clone()).map_err(Error::DataUnreadable)?;
         let place = self.identifier_place(keys, stored.id);
         let opener = keys.dek.open(&place, &sealed).map_err(Error::DataUnreadable)?;

@@ -90,7 +90,8 @@ impl Gateway {
             return Ok(Import { row });
         }
         let payload = Payload { collector: Some(collector.as_str().to_owned()), ..operator() };
-        let leaf = self.installation_leaf(Event::ImportStarted, Outcome::Done, &payload, vec![Fact::Digest(file_mark)])?;
+        let leaf =
+            self.installation_leaf(Event::ImportStarted, Outcome::Done, &payload, vec![Fact::Digest(file_mark)])?;
         let row = StoredImport {
             id: Id16(*self.source.random_id().map_err(Error::Protection)?.as_bytes()),
             file_mark,
@@ -175,10 +176,14 @@ impl Gateway {
             return Ok(import.tally());
         }
         let next = StoredImport { is_ended: true, ..import.row.clone() };
-        let counts = BTreeMap::from([("accepted", next.accepted), ("refused", next.refused), ("rejected", next.rejected)]);
+        let counts =
+            BTreeMap::from([("accepted", next.accepted), ("refused", next.refused), ("rejected", next.rejected)]);
         let words: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        let payload =
-            Payload { collector: Some(next.collector.as_str().to_owned()), reason: Some(words.join(", ")), ..operator() };
+        let payload = Payload {
+            collector: Some(next.collector.as_str().to_owned()),
+            reason: Some(words.join(", ")),
+            ..operator()
+        };
         let facts = vec![Fact::Digest(next.file_mark), Fact::Number(next.accepted)];
         let leaf = self.installation_leaf(Event::ImportFinished, Outcome::Done, &payload, facts)?;
         self.keep_import(&import.row, &next, vec![leaf]).await?;
@@ -186,7 +191,12 @@ impl Gateway {
         Ok(import.tally())
     }
 
-    async fn keep_import(&self, before: &StoredImport, next: &StoredImport, leaves: Vec<crate::storage::LeafRow>) -> Result<()> {
+    async fn keep_import(
+        &self,
+        before: &StoredImport,
+        next: &StoredImport,
+        leaves: Vec<crate::storage::LeafRow>,
+    ) -> Result<()> {
         let (position, next) = (before.position, next.clone());
         let unit = Unit::change(Vec::new(), leaves, move |transaction, _| {
             Ok(if imports::advance(transaction, position, &next)? { Step::Commit } else { Step::Stale })

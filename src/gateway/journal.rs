@@ -129,7 +129,8 @@ impl Place {
     fn open(folder: &Path, chain: &JournalChain<'_>) -> Result<Self> {
         super::set_up::make_private_folder(folder)?;
         let path = folder.join(FILE);
-        let failed = |source| Error::File { what: "cannot open the journal of stops", path: path.display().to_string(), source };
+        let failed =
+            |source| Error::File { what: "cannot open the journal of stops", path: path.display().to_string(), source };
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path).map_err(failed)?;
         let mut last = [0; 32];
         let mut next = 0;
@@ -172,7 +173,11 @@ impl Place {
             text.push('\n');
             next += 1;
         }
-        let failed = |source| Error::File { what: "cannot write the journal of stops", path: self.path.display().to_string(), source };
+        let failed = |source| Error::File {
+            what: "cannot write the journal of stops",
+            path: self.path.display().to_string(),
+            source,
+        };
         let length = self.file.metadata().map_err(failed)?.len();
         let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
         if let Err(error) = written {

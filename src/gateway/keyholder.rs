@@ -149,7 +149,8 @@ impl Keyholder {
         let rows = store.read(keys::secrets).await.map_err(Error::keys)?;
         let secrets = open_secrets(installation, &keyring, rows, slots)?;
         let holder = Id16::from(installation);
-        let rows = store.read(move |c| keys::audit_keys_of(c, HOLDER_INSTALLATION, holder)).await.map_err(Error::keys)?;
+        let rows =
+            store.read(move |c| keys::audit_keys_of(c, HOLDER_INSTALLATION, holder)).await.map_err(Error::keys)?;
         let mut own: HashMap<i16, HeldAuditKey> = HashMap::new();
         for row in rows {
             let class = row.class;
@@ -224,7 +225,12 @@ impl Keyholder {
     /// # Errors
     /// [`Error::MissingKey`] when a key is gone that nobody destroyed (K5: never replaced by a new
     /// one), [`Error::NotFound`] when the person was erased.
-    pub fn person_blocking(&self, connection: &mut Connection, subject: SubjectId, key_version: u32) -> Result<Arc<PersonKeys>> {
+    pub fn person_blocking(
+        &self,
+        connection: &mut Connection,
+        subject: SubjectId,
+        key_version: u32,
+    ) -> Result<Arc<PersonKeys>> {
         if let Some(keys) = self.cached(subject, key_version) {
             return Ok(keys);
         }
@@ -298,7 +304,16 @@ impl Keyholder {
             created_at,
         };
         let audit = |class: Class| {
-            make_audit_key(self.installation, &self.source, &keyring, HOLDER_SUBJECT, Owner::from(subject), Id16::from(subject), class, now)
+            make_audit_key(
+                self.installation,
+                &self.source,
+                &keyring,
+                HOLDER_SUBJECT,
+                Owner::from(subject),
+                Id16::from(subject),
+                class,
+                now,
+            )
         };
         let (operation, operation_row) = audit(Class::Operation)?;
         let (evidence, evidence_row) = audit(Class::Evidence)?;
@@ -364,8 +379,17 @@ impl Keyholder {
     pub fn make_audit_keys(&self, subject: SubjectId, now: Timestamp) -> Result<[StoredAuditKey; 2]> {
         let keyring = self.keyring();
         let make = |class: Class| {
-            make_audit_key(self.installation, &self.source, &keyring, HOLDER_SUBJECT, Owner::from(subject), Id16::from(subject), class, now)
-                .map(|(_, row)| row)
+            make_audit_key(
+                self.installation,
+                &self.source,
+                &keyring,
+                HOLDER_SUBJECT,
+                Owner::from(subject),
+                Id16::from(subject),
+                class,
+                now,
+            )
+            .map(|(_, row)| row)
         };
         Ok([make(Class::Operation)?, make(Class::Evidence)?])
     }
@@ -374,7 +398,13 @@ impl Keyholder {
     ///
     /// # Errors
     /// [`Error::Protection`] when no randomness comes.
-    pub fn make_owned(&self, id: [u8; 16], purpose: KeyPurpose, owner: Owner, now: Timestamp) -> Result<(Dek, StoredOwnedKey)> {
+    pub fn make_owned(
+        &self,
+        id: [u8; 16],
+        purpose: KeyPurpose,
+        owner: Owner,
+        now: Timestamp,
+    ) -> Result<(Dek, StoredOwnedKey)> {
         let keyring = self.keyring();
         let (key, wrapped) = self.wrap_new(&keyring, purpose, owner, 1)?;
         let row = StoredOwnedKey {
@@ -394,7 +424,12 @@ impl Keyholder {
     /// # Errors
     /// [`Error::MissingKey`] when it was destroyed, [`Error::DataUnreadable`] when it does not open.
     pub async fn owned(&self, id: [u8; 16], purpose: KeyPurpose, owner: Owner) -> Result<Dek> {
-        let row = self.store.read(move |c| keys::owned_key(c, Id16(id))).await.map_err(Error::keys)?.ok_or(Error::MissingKey)?;
+        let row = self
+            .store
+            .read(move |c| keys::owned_key(c, Id16(id)))
+            .await
+            .map_err(Error::keys)?
+            .ok_or(Error::MissingKey)?;
         let wrapped = WrappedKey::parse(&row.wrapped).map_err(Error::DataUnreadable)?;
         let place = KeyPlace { installation: self.installation, purpose, owner: Some(owner), version: row.version };
         let key = self.keyring().unwrap(&place, &wrapped).map_err(Error::DataUnreadable)?;
@@ -412,7 +447,13 @@ impl Keyholder {
         self.life
     }
 
-    fn wrap_new(&self, keyring: &Keyring, purpose: KeyPurpose, owner: Owner, version: u32) -> Result<(Key, WrappedKey)> {
+    fn wrap_new(
+        &self,
+        keyring: &Keyring,
+        purpose: KeyPurpose,
+        owner: Owner,
+        version: u32,
+    ) -> Result<(Key, WrappedKey)> {
         wrap_new(self.installation, &self.source, keyring, purpose, Some(owner), version)
     }
 }
@@ -448,7 +489,8 @@ fn make_audit_key(
     class: Class,
     now: Timestamp,
 ) -> Result<(HeldAuditKey, StoredAuditKey)> {
-    let (key, wrapped) = wrap_new(installation, source, keyring, KeyPurpose::Audit, Some(owner), u32::from(class.number()))?;
+    let (key, wrapped) =
+        wrap_new(installation, source, keyring, KeyPurpose::Audit, Some(owner), u32::from(class.number()))?;
     let id = Id16(source.random().map_err(Error::Protection)?);
     let row = StoredAuditKey {
         id,
@@ -462,7 +504,13 @@ fn make_audit_key(
     Ok((HeldAuditKey { id, key: AuditKey::new(key) }, row))
 }
 
-async fn ensure_secrets(installation: InstallationId, store: &KeyStore, source: &Source, keyring: &Keyring, now: Timestamp) -> Result<()> {
+async fn ensure_secrets(
+    installation: InstallationId,
+    store: &KeyStore,
+    source: &Source,
+    keyring: &Keyring,
+    now: Timestamp,
+) -> Result<()> {
     let present = store.read(keys::secrets).await.map_err(Error::keys)?;
     for purpose in SECRET_PURPOSES {
         if present.iter().any(|row| row.purpose == purpose.as_str()) {
@@ -482,22 +530,42 @@ async fn ensure_secrets(installation: InstallationId, store: &KeyStore, source: 
     Ok(())
 }
 
-async fn ensure_installation_keys(installation: InstallationId, store: &KeyStore, source: &Source, keyring: &Keyring, now: Timestamp) -> Result<()> {
+async fn ensure_installation_keys(
+    installation: InstallationId,
+    store: &KeyStore,
+    source: &Source,
+    keyring: &Keyring,
+    now: Timestamp,
+) -> Result<()> {
     let holder = Id16::from(installation);
-    let present = store.read(move |c| keys::audit_keys_of(c, HOLDER_INSTALLATION, holder)).await.map_err(Error::keys)?;
+    let present =
+        store.read(move |c| keys::audit_keys_of(c, HOLDER_INSTALLATION, holder)).await.map_err(Error::keys)?;
     for class in [Class::Operation, Class::Evidence, Class::System] {
         if present.iter().any(|row| row.class == i16::from(class.number())) {
             continue;
         }
-        let (_, row) =
-            make_audit_key(installation, source, keyring, HOLDER_INSTALLATION, Owner::from(installation), holder, class, now)?;
+        let (_, row) = make_audit_key(
+            installation,
+            source,
+            keyring,
+            HOLDER_INSTALLATION,
+            Owner::from(installation),
+            holder,
+            class,
+            now,
+        )?;
         // Another instance may be faster; its key is then the one that is read.
         drop(store.write(move |connection| keys::insert_audit_keys(connection, std::slice::from_ref(&row))).await);
     }
     Ok(())
 }
 
-fn open_secrets(installation: InstallationId, keyring: &Keyring, rows: Vec<StoredSecret>, slots: Vec<Slot>) -> Result<Secrets> {
+fn open_secrets(
+    installation: InstallationId,
+    keyring: &Keyring,
+    rows: Vec<StoredSecret>,
+    slots: Vec<Slot>,
+) -> Result<Secrets> {
     let mut opened: Vec<(StoredSecret, Key)> = Vec::with_capacity(rows.len());
     for row in rows {
         let Some(purpose) = KeyPurpose::parse(&row.purpose) else { continue };
@@ -536,14 +604,25 @@ fn open_secrets(installation: InstallationId, keyring: &Keyring, rows: Vec<Store
     })
 }
 
-fn open_dek(installation: InstallationId, keyring: &Keyring, subject: SubjectId, row: &StoredSubjectKey) -> Result<Dek> {
+fn open_dek(
+    installation: InstallationId,
+    keyring: &Keyring,
+    subject: SubjectId,
+    row: &StoredSubjectKey,
+) -> Result<Dek> {
     let wrapped = WrappedKey::parse(&row.wrapped).map_err(Error::DataUnreadable)?;
-    let place = KeyPlace { installation, purpose: KeyPurpose::Dek, owner: Some(Owner::from(subject)), version: row.version };
+    let place =
+        KeyPlace { installation, purpose: KeyPurpose::Dek, owner: Some(Owner::from(subject)), version: row.version };
     let key = keyring.unwrap(&place, &wrapped).map_err(Error::DataUnreadable)?;
     Ok(Dek::new(row.version, key))
 }
 
-fn open_audit_key(installation: InstallationId, keyring: &Keyring, owner: Owner, row: StoredAuditKey) -> Result<HeldAuditKey> {
+fn open_audit_key(
+    installation: InstallationId,
+    keyring: &Keyring,
+    owner: Owner,
+    row: StoredAuditKey,
+) -> Result<HeldAuditKey> {
     let wrapped = WrappedKey::parse(&row.wrapped).map_err(Error::DataUnreadable)?;
     let version = u32::try_from(row.class).map_err(|_| Error::MissingKey)?;
     let place = KeyPlace { installation, purpose: KeyPurpose::Audit, owner: Some(owner), version };

@@ -85,7 +85,8 @@ impl<'a> LeafBuilder<'a> {
     /// # Errors
     /// [`Error::Leaf`] when parts, facts or outcome are not those of the event.
     pub fn finish(self) -> Result<LeafRow> {
-        let draft = Draft::new(self.entry, self.event, self.outcome, self.parts, Facts::new(self.facts)).map_err(Error::Leaf)?;
+        let draft = Draft::new(self.entry, self.event, self.outcome, self.parts, Facts::new(self.facts))
+            .map_err(Error::Leaf)?;
         Ok(LeafRow { draft, sealed: self.sealed })
     }
 }

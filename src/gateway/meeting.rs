@@ -20,7 +20,8 @@ use super::policy::PolicyInForce;
 use super::{Error, Gateway, Result};
 
 const TO_INDEX: Access = Access::because("an identifier is normalised so that its person can be found by blind index");
-const TO_COMPARE: Access = Access::because("a stored identifier is compared with the one looked up, so that a planted index row finds nobody");
+const TO_COMPARE: Access =
+    Access::because("a stored identifier is compared with the one looked up, so that a planted index row finds nobody");
 const TO_RECOGNISE_ERASED: Access = Access::because("an identifier is held against the keyed marks of erased people");
 
 /// An identifier in the form in which it is looked up.
@@ -71,7 +72,11 @@ impl Gateway {
         let context = NormaliseContext {
             namespace: &raw.namespace,
             default_region,
-            subaddress: if policy.policy.controller.strip_email_subaddress { Subaddress::Strip } else { Subaddress::Keep },
+            subaddress: if policy.policy.controller.strip_email_subaddress {
+                Subaddress::Strip
+            } else {
+                Subaddress::Keep
+            },
             blocked: &policy.blocked,
         };
         let canonical = match normalise(&raw.kind, raw.text.reveal(&TO_INDEX), &context) {
@@ -106,7 +111,12 @@ impl Gateway {
 
     /// Somebody met for the first time: an id, keys, and a person without a row yet. The keys are
     /// stored before anything that is sealed under them.
-    pub(in crate::gateway) fn meet(&self, device: bool, suppressed: bool, now: Timestamp) -> Result<(Arc<Person>, NewPersonKeys)> {
+    pub(in crate::gateway) fn meet(
+        &self,
+        device: bool,
+        suppressed: bool,
+        now: Timestamp,
+    ) -> Result<(Arc<Person>, NewPersonKeys)> {
         let id = SubjectId::from_uuid(self.source.ordered_id(now).map_err(Error::Protection)?);
         let new = self.keyholder.make(id, now)?;
         Ok((Arc::new(Person::unmet(fresh_subject(id, device, suppressed, now))), new))
@@ -193,7 +203,10 @@ impl Gateway {
         for handle in unknown {
             let canonical = handle.canonical.reveal(&TO_RECOGNISE_ERASED);
             late.push(
-                secrets.suppressions.late_event(version, &handle.kind, &handle.namespace, canonical).map_err(Error::Protection)?,
+                secrets
+                    .suppressions
+                    .late_event(version, &handle.kind, &handle.namespace, canonical)
+                    .map_err(Error::Protection)?,
             );
             entries.push(
                 secrets
@@ -204,7 +217,9 @@ impl Gateway {
         }
         let (erased, suppressed) = self
             .database
-            .read(move |c| Ok((erasures::erased_at(c, &late)?, erasures::is_suppressed(c, &entries, "direct_marketing")?)))
+            .read(move |c| {
+                Ok((erasures::erased_at(c, &late)?, erasures::is_suppressed(c, &entries, "direct_marketing")?))
+            })
             .await
             .map_err(Error::store)?;
         Ok((erased.map(|at| at.timestamp()), suppressed))

@@ -97,9 +97,6 @@ pub struct Rooms {
     identifiers: Cache<[u8; 16], SubjectId>,
 }
 
-
-
-
 /// What the operator set, as the use-cases need it.
 #[derive(Clone)]
 pub struct Settings {
@@ -153,7 +150,12 @@ impl Gateway {
     ///
     /// # Errors
     /// Whatever stands against serving; the message says the way out.
-    pub async fn open(settings: Settings, keyring: KeyringSource, files: crate::policy::Files, source: Source) -> Result<Self> {
+    pub async fn open(
+        settings: Settings,
+        keyring: KeyringSource,
+        files: crate::policy::Files,
+        source: Source,
+    ) -> Result<Self> {
         set_up::open(settings, keyring, files, source).await
     }
 

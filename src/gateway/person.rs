@@ -55,7 +55,12 @@ impl Person {
     ///
     /// # Errors
     /// When a store cannot be read or a key is missing.
-    pub fn read(data: &mut Connection, keys: &mut Connection, keyholder: &Keyholder, id: SubjectId) -> Result<Option<Self>> {
+    pub fn read(
+        data: &mut Connection,
+        keys: &mut Connection,
+        keyholder: &Keyholder,
+        id: SubjectId,
+    ) -> Result<Option<Self>> {
         Ok(Self::read_many(data, keys, keyholder, &[id])?.pop())
     }
 
@@ -63,7 +68,12 @@ impl Person {
     ///
     /// # Errors
     /// As [`Person::read`].
-    pub fn read_many(data: &mut Connection, keys: &mut Connection, keyholder: &Keyholder, ids: &[SubjectId]) -> Result<Vec<Self>> {
+    pub fn read_many(
+        data: &mut Connection,
+        keys: &mut Connection,
+        keyholder: &Keyholder,
+        ids: &[SubjectId],
+    ) -> Result<Vec<Self>> {
         let everybody = subjects::with_profiles(data, ids).map_err(Error::store)?;
         let all: Vec<SubjectId> = everybody.iter().map(|member| member.id).collect();
         let mut lines: BTreeMap<SubjectId, Vec<Line>> = BTreeMap::new();
@@ -74,8 +84,11 @@ impl Person {
         let mut people = Vec::with_capacity(ids.len());
         for id in ids {
             let Some(subject) = everybody.iter().find(|member| member.id == *id).cloned() else { continue };
-            let members: Vec<StoredSubject> =
-                everybody.iter().filter(|member| member.profile == subject.profile || member.id == subject.profile).cloned().collect();
+            let members: Vec<StoredSubject> = everybody
+                .iter()
+                .filter(|member| member.profile == subject.profile || member.id == subject.profile)
+                .cloned()
+                .collect();
             let lines = members.iter().filter_map(|member| lines.get(&member.id)).flatten().cloned().collect();
             let may_grant = if members.len() == 1 { BTreeSet::from([*id]) } else { believed(data, *id, &members)? };
             people.push(Self { subject, members, may_grant, lines });
@@ -129,9 +142,18 @@ impl Person {
 
     /// The line of a subject for a purpose, channel and scope.
     #[must_use]
-    pub fn line(&self, subject: SubjectId, purpose: &PurposeId, channel: Option<&Channel>, scope: Scope) -> Option<&Line> {
+    pub fn line(
+        &self,
+        subject: SubjectId,
+        purpose: &PurposeId,
+        channel: Option<&Channel>,
+        scope: Scope,
+    ) -> Option<&Line> {
         self.lines.iter().find(|line| {
-            line.subject == subject && line.purpose == *purpose && line.channel.as_ref() == channel && line.scope == scope
+            line.subject == subject
+                && line.purpose == *purpose
+                && line.channel.as_ref() == channel
+                && line.scope == scope
         })
     }
 
@@ -165,7 +187,12 @@ pub fn domain_event(event: &StoredEvent) -> ConsentEvent {
 }
 
 /// A stored line without the events that would allow something and whose rows do not verify.
-fn believed_line(keys: &mut Connection, keyholder: &Keyholder, owner: &StoredSubject, stored: StoredLine) -> Result<Line> {
+fn believed_line(
+    keys: &mut Connection,
+    keyholder: &Keyholder,
+    owner: &StoredSubject,
+    stored: StoredLine,
+) -> Result<Line> {
     let keys = match keyholder.person_blocking(keys, owner.id, owner.key_version) {
         Ok(keys) => Some(keys),
         // Without keys a row cannot be verified, so what it allows does not count.
@@ -177,7 +204,8 @@ fn believed_line(keys: &mut Connection, keyholder: &Keyholder, owner: &StoredSub
             keys.dek.row_verifies(rows::CONSENT_EVENT, RowId::from(event.id), &rows::event_bytes(event), &event.mac)
         })
     };
-    let events = stored.events.iter().filter(|event| !permits(event.kind) || verifies(event)).map(domain_event).collect();
+    let events =
+        stored.events.iter().filter(|event| !permits(event.kind) || verifies(event)).map(domain_event).collect();
     Ok(Line {
         id: stored.id,
         subject: stored.subject,
@@ -207,7 +235,11 @@ fn believed(data: &mut Connection, id: SubjectId, members: &[StoredSubject]) -> 
     let mut pairs: BTreeMap<(SubjectId, SubjectId), StoredEdge> = BTreeMap::new();
     for member in members {
         for edge in identities::edges(data, member.id).map_err(Error::store)? {
-            let pair = if edge.subject_a < edge.subject_b { (edge.subject_a, edge.subject_b) } else { (edge.subject_b, edge.subject_a) };
+            let pair = if edge.subject_a < edge.subject_b {
+                (edge.subject_a, edge.subject_b)
+            } else {
+                (edge.subject_b, edge.subject_a)
+            };
             let proof = pairs.get(&pair).map_or(edge.proof, |known| known.proof.max(edge.proof));
             // The newest operation of a pair counts; an older, stronger proof of it does not weaken.
             pairs.insert(pair, StoredEdge { proof: if edge.joined { proof } else { edge.proof }, ..edge });

@@ -135,8 +135,14 @@ impl Gateway {
             Err(mistakes) => {
                 let hash = crate::policy::content_hash(&files);
                 let payload = Payload { reason: Some(format!("{} mistakes", mistakes.len())), ..operator() };
-                let leaf = self.installation_leaf(Event::PolicyRejected, Outcome::Refused, &payload, vec![Fact::Digest(hash.0)])?;
-                self.commit_change(move || Unit::change(Vec::new(), vec![leaf.clone()], |_, _| Ok(Step::Commit))).await?;
+                let leaf = self.installation_leaf(
+                    Event::PolicyRejected,
+                    Outcome::Refused,
+                    &payload,
+                    vec![Fact::Digest(hash.0)],
+                )?;
+                self.commit_change(move || Unit::change(Vec::new(), vec![leaf.clone()], |_, _| Ok(Step::Commit)))
+                    .await?;
                 return Err(Error::Policy(mistakes));
             }
         };
@@ -151,7 +157,8 @@ impl Gateway {
     pub(super) async fn activate(&self, policy: Policy, files: Files) -> Result<()> {
         let hash = policy.hash;
         let payload = Payload { policy: Some(hash.0), ..operator() };
-        let leaf = self.installation_leaf(Event::PolicyActivated, Outcome::Done, &payload, vec![Fact::PolicyHash(hash.0)])?;
+        let leaf =
+            self.installation_leaf(Event::PolicyActivated, Outcome::Done, &payload, vec![Fact::PolicyHash(hash.0)])?;
         let (fields, categories) = names(&policy);
         let encoded = encode(&files);
         let at = self.source.now().into();

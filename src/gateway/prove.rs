@@ -212,11 +212,17 @@ fn inclusion(connection: &mut Connection, published: Option<&Published>, wanted:
     let Some(published) = published.filter(|published| leaf.seq < published.size) else {
         return Err(Error::Pending { wait: PENDING });
     };
-    let hashes = tree::inclusion_proof(leaf.seq, published.size, &StoredHashes::new(connection)).map_err(Error::store)?;
+    let hashes =
+        tree::inclusion_proof(leaf.seq, published.size, &StoredHashes::new(connection)).map_err(Error::store)?;
     Ok(LogProof { leaf: Some(leaf.leaf), index: leaf.seq, hashes, checkpoint: published.note.clone() })
 }
 
-fn consistency(connection: &mut Connection, published: Option<&Published>, from: u64, to: u64) -> Result<ConsistencyProof> {
+fn consistency(
+    connection: &mut Connection,
+    published: Option<&Published>,
+    from: u64,
+    to: u64,
+) -> Result<ConsistencyProof> {
     if from > to {
         return Err(Error::Unacceptable("from is larger than to"));
     }

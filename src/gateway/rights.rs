@@ -17,8 +17,8 @@ use crate::crypto::mac::{KeyPurpose, Owner, RowId};
 use crate::delivery::boot_clock::{BootInstant, Deadline};
 use crate::delivery::message::message_id;
 use crate::delivery::rights::{
-    Nonce, PendingReason, RightsCall, RightsCause, RightsEvent, RightsMessage, RightsOutcome, Verb, outcome_of_result, read_result,
-    rights_body,
+    Nonce, PendingReason, RightsCall, RightsCause, RightsEvent, RightsMessage, RightsOutcome, Verb, outcome_of_result,
+    read_result, rights_body,
 };
 use crate::delivery::schedule::{Next, Schedule};
 use crate::delivery::{Outcome as Answer, Parcel, ParcelKind};
@@ -33,7 +33,8 @@ use crate::storage::{Id16, Outcome as Committed, Step, Unit, deliveries, keys};
 use super::dispatch::{Carriers, Lane};
 use super::{Error, Gateway, Result, rows};
 
-const TO_TELL: Access = Access::because("a recipient that never saw a pseudonym is told whom to erase by the identifiers it holds");
+const TO_TELL: Access =
+    Access::because("a recipient that never saw a pseudonym is told whom to erase by the identifiers it holds");
 
 /// How often due tasks and due requests are looked for.
 const EVERY: Duration = Duration::from_secs(1);
@@ -99,16 +100,22 @@ impl Gateway {
     /// [`Error::NotFound`] for a task that is not this recipient's, [`Error::Unacceptable`] for a
     /// result that does not repeat the nonce of the newest try, [`Error::WrongState`] once it ended.
     pub async fn acknowledge(&self, recipient: &RecipientId, id: TaskId, body: &[u8]) -> Result<TaskOutcome> {
-        let task = self.database.read(move |c| stored::one_task(c, id)).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
+        let task =
+            self.database.read(move |c| stored::one_task(c, id)).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
         if task.target != Target::Recipient(recipient.clone()) {
             return Err(Error::NotFound);
         }
         if task.outcome.is_terminal() {
             return Err(Error::WrongState("the task has ended"));
         }
-        let nonce = task.nonce.as_deref().and_then(|nonce| <[u8; 32]>::try_from(nonce).ok()).ok_or(Error::WrongState("nothing was asked yet"))?;
+        let nonce = task
+            .nonce
+            .as_deref()
+            .and_then(|nonce| <[u8; 32]>::try_from(nonce).ok())
+            .ok_or(Error::WrongState("nothing was asked yet"))?;
         let call = self.call(&task, Nonce::from_random(nonce)).ok_or(Error::NotFound)?;
-        let result = read_result(&call, body).map_err(|_| Error::Unacceptable("the result does not answer the newest try of this task"))?;
+        let result = read_result(&call, body)
+            .map_err(|_| Error::Unacceptable("the result does not answer the newest try of this task"))?;
         let now = self.source.now();
         let answer = Answer::Rights(outcome_of_result(&call, result));
         let step = self.step(&task, &answer, &ParcelKind::Rights(call), task.attempts, now)?;
@@ -128,7 +135,8 @@ impl Gateway {
         let nonce = Nonce::from_random(random);
         let Some(call) = self.call(task, nonce.clone()) else { return Ok(false) };
         let names = self.names(task).await?;
-        let identifiers: Vec<(&str, &str)> = names.iter().map(|(kind, value)| (kind.as_str(), value.as_str())).collect();
+        let identifiers: Vec<(&str, &str)> =
+            names.iter().map(|(kind, value)| (kind.as_str(), value.as_str())).collect();
         let message_id = message_id(task.message);
         let message = RightsMessage {
             message_id: &message_id,
@@ -145,8 +153,14 @@ impl Gateway {
             cursor: None,
             answer_by: now.checked_add(ANSWER).unwrap_or(now),
         };
-        let body = rights_body(&message, lane.carrier.format()).map_err(|_| Error::WrongState("a rights message cannot be written"))?;
-        let parcel = Parcel { message_id: message_id.clone(), recipient: lane.recipient.clone(), body, kind: ParcelKind::Rights(call) };
+        let body = rights_body(&message, lane.carrier.format())
+            .map_err(|_| Error::WrongState("a rights message cannot be written"))?;
+        let parcel = Parcel {
+            message_id: message_id.clone(),
+            recipient: lane.recipient.clone(),
+            body,
+            kind: ParcelKind::Rights(call),
+        };
         let deadline = Deadline::of_claim(claimed, self.settings.delivery_time_limit);
         let answer = lane.carrier.hand_over(&parcel, now, deadline).await;
         let step = self.step(task, &answer, &parcel.kind, attempt, self.source.now())?;
@@ -159,7 +173,8 @@ impl Gateway {
         let until = now.checked_add(lease).unwrap_or(now);
         let (seen, holder) = (task.clone(), self.instance);
         let unit = Unit::change(Vec::new(), Vec::new(), move |transaction, _| {
-            let claimed = stored::claim_task(transaction.connection(), &seen, &nonce, holder, now.into(), until.into())?;
+            let claimed =
+                stored::claim_task(transaction.connection(), &seen, &nonce, holder, now.into(), until.into())?;
             Ok(if claimed { Step::Commit } else { Step::Stale })
         });
         Ok(matches!(self.database.write(unit).await.map_err(Error::store)?, Committed::Committed(_)))
@@ -174,28 +189,45 @@ impl Gateway {
             .recipients
             .get(recipient)
             .is_some_and(|recipient| recipient.verbs.iter().any(|verb| verb == Verb::VerifyErased.as_str()));
-        Some(RightsCall { task: task.id, verb: Verb::parse(&task.verb)?, nonce, can_verify, address_missing: task.attempts })
+        Some(RightsCall {
+            task: task.id,
+            verb: Verb::parse(&task.verb)?,
+            nonce,
+            can_verify,
+            address_missing: task.attempts,
+        })
     }
 
     /// By what the recipient knows the person: its pseudonyms, or the identifiers it was given.
     async fn names(&self, task: &StoredTask) -> Result<Vec<(String, Zeroizing<String>)>> {
         if let Some(pseudonyms) = &task.pseudonym {
-            return Ok(pseudonyms.lines().map(|value| ("pairwise".to_owned(), Zeroizing::new(value.to_owned()))).collect());
+            return Ok(pseudonyms
+                .lines()
+                .map(|value| ("pairwise".to_owned(), Zeroizing::new(value.to_owned())))
+                .collect());
         }
         let (Some(key), Some(sealed)) = (task.key, task.sealed.clone()) else { return Ok(Vec::new()) };
         let owner = Owner::from(task.id);
         let key = self.keyholder.owned(key, KeyPurpose::Task, owner).await?;
         let text = self.open_own(&key, owner, rows::TASK, RowId::from(task.id), sealed)?;
-        let names: Vec<(String, Zeroizing<String>)> = serde_json::from_str::<Vec<(String, String)>>(text.reveal(&TO_TELL))
-            .map_err(|_| Error::DataUnreadable(crate::crypto::Error::NotJson))?
-            .into_iter()
-            .map(|(kind, value)| (kind, Zeroizing::new(value)))
-            .collect();
+        let names: Vec<(String, Zeroizing<String>)> =
+            serde_json::from_str::<Vec<(String, String)>>(text.reveal(&TO_TELL))
+                .map_err(|_| Error::DataUnreadable(crate::crypto::Error::NotJson))?
+                .into_iter()
+                .map(|(kind, value)| (kind, Zeroizing::new(value)))
+                .collect();
         Ok(names)
     }
 
     /// What an answer makes of the task (`subject-requests.md` §12.2).
-    fn step(&self, task: &StoredTask, answer: &Answer, kind: &ParcelKind, attempt: u32, now: Timestamp) -> Result<TaskStep> {
+    fn step(
+        &self,
+        task: &StoredTask,
+        answer: &Answer,
+        kind: &ParcelKind,
+        attempt: u32,
+        now: Timestamp,
+    ) -> Result<TaskStep> {
         let random = u32::from_be_bytes(self.source.random().map_err(Error::Protection)?);
         let again = |outcome, after| match Schedule::Rights.next(attempt, after, random, now, None) {
             Next::At(at) => (outcome, None, Some(at)),
@@ -216,9 +248,13 @@ impl Gateway {
                 RightsOutcome::Present => (TaskOutcome::Failed, Some("present"), None),
                 RightsOutcome::Retained(_) => (TaskOutcome::RetainedWithGround, Some("statement"), None),
                 RightsOutcome::More(_) => again(TaskOutcome::Pending, None),
-                RightsOutcome::Pending(PendingReason::Written | PendingReason::Accepted) => (TaskOutcome::Pending, None, None),
+                RightsOutcome::Pending(PendingReason::Written | PendingReason::Accepted) => {
+                    (TaskOutcome::Pending, None, None)
+                }
                 RightsOutcome::Pending(_) => again(TaskOutcome::Pending, None),
-                RightsOutcome::CapabilityUnresolved { cause } => (TaskOutcome::CapabilityUnresolved, Some(cause.code()), None),
+                RightsOutcome::CapabilityUnresolved { cause } => {
+                    (TaskOutcome::CapabilityUnresolved, Some(cause.code()), None)
+                }
                 RightsOutcome::Failed { cause } => (TaskOutcome::Failed, Some(cause.code()), None),
             },
         };
@@ -280,7 +316,10 @@ async fn mind(house: Gateway, carriers: Carriers, mut stop: watch::Receiver<bool
     let mut round = 0_u32;
     while !*stop.borrow() {
         if let Err(error) = once(&house, &carriers, round).await {
-            tracing::warn!(error = crate::telemetry::cause(&error), "requests of people could not be carried on; they come again");
+            tracing::warn!(
+                error = crate::telemetry::cause(&error),
+                "requests of people could not be carried on; they come again"
+            );
         }
         round = round.wrapping_add(1);
         tokio::select! {

@@ -9,7 +9,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-
 use arc_swap::ArcSwap;
 use quick_cache::sync::Cache;
 
@@ -103,7 +102,8 @@ impl Gateway {
             self.take_terms().await?;
         } else {
             // Texts that were published before must not have changed.
-            let stored = self.database.read(move |c| installation::policy_files(c, in_force)).await.map_err(Error::store)?;
+            let stored =
+                self.database.read(move |c| installation::policy_files(c, in_force)).await.map_err(Error::store)?;
             if let Some(before) = stored.as_deref().and_then(super::policy::decode)
                 && let Ok(before) = crate::policy::load(&before, &KnownNotices::new())
             {
@@ -172,7 +172,11 @@ impl Gateway {
     async fn take_terms(&self) -> Result<()> {
         let rows = self.database.read(terms::all).await.map_err(Error::store)?;
         let current = self.policy();
-        self.policy.store(Arc::new(PolicyInForce::new(current.policy.clone(), Terms::new(rows), current.files.clone())));
+        self.policy.store(Arc::new(PolicyInForce::new(
+            current.policy.clone(),
+            Terms::new(rows),
+            current.files.clone(),
+        )));
         Ok(())
     }
 }
@@ -187,7 +191,8 @@ fn belong_together(settings: &Settings, source: &Source) -> Result<(Installation
         (Some(a), Some(b)) if a == b => Ok((a, Stores::InUse)),
         (Some(_), Some(_)) => Err(Error::Store(crate::storage::Error::ForeignStore)),
         (Some(_), None) => Err(Error::RootKey(
-            "the data store has an installation and the key store is empty: restore the key store from its backup".to_owned(),
+            "the data store has an installation and the key store is empty: restore the key store from its backup"
+                .to_owned(),
         )),
         // The key store is written first, so this is a first start that was cut short, or a data
         // store that was lost. The memory of the log tells which.
@@ -196,14 +201,14 @@ fn belong_together(settings: &Settings, source: &Source) -> Result<(Installation
             if signed.is_some_and(|signed| signed.size > 0) {
                 return Err(Error::LogRefused {
                     exit: 30,
-                    what: "rollback: the key store remembers a signed log and the data store has none; restore the data".to_owned(),
+                    what:
+                        "rollback: the key store remembers a signed log and the data store has none; restore the data"
+                            .to_owned(),
                 });
             }
             Ok((b, Stores::InUse))
         }
-        (None, None) => {
-            Ok((InstallationId::from_uuid(source.random_id().map_err(Error::Protection)?), Stores::New))
-        }
+        (None, None) => Ok((InstallationId::from_uuid(source.random_id().map_err(Error::Protection)?), Stores::New)),
     }
 }
 
@@ -228,7 +233,10 @@ fn set_up_data(settings: &Settings, id: InstallationId, source: &Source) -> Resu
     if settings.origin.as_ref().is_some_and(|wanted| *wanted != head.origin) {
         return Err(Error::LogRefused {
             exit: 1,
-            what: format!("audit.origin is another name than the log was opened under ({}); a log never changes its name", head.origin),
+            what: format!(
+                "audit.origin is another name than the log was opened under ({}); a log never changes its name",
+                head.origin
+            ),
         });
     }
     Ok(head.origin)

@@ -24,8 +24,8 @@ use crate::domain::personal::{Access, Personal};
 use crate::domain::subject_request::{
     Assurance, RequestKind, RequestOutcome, RequestState, TaskOutcome, outcome, parse_reference, reference,
 };
-use crate::storage::subject_requests::{self as stored, Move};
 use crate::storage::idempotency::{self, KeptAnswer};
+use crate::storage::subject_requests::{self as stored, Move};
 use crate::storage::{LeafRow, Step, Unit, erasures, keys};
 
 use super::consent::Repeatable;
@@ -213,7 +213,9 @@ impl Gateway {
             .write(move |connection| keys::insert_owned_keys(connection, std::slice::from_ref(&key_row)))
             .await
             .map_err(Error::keys)?;
-        let text = Zeroizing::new(serde_json::to_string(&contents).map_err(|_| Error::Unacceptable("the request cannot be kept"))?);
+        let text = Zeroizing::new(
+            serde_json::to_string(&contents).map_err(|_| Error::Unacceptable("the request cannot be kept"))?,
+        );
         let sealed = self.seal_own(&key, owner, rows::CASE, RowId::from(id), &text)?;
 
         let policy = self.policy();
@@ -382,7 +384,13 @@ impl Gateway {
         }
         let ends: Vec<TaskOutcome> = self.tasks(id).await?.iter().map(|task| task.outcome).collect();
         let Some(ended) = outcome(&ends) else { return Ok(()) };
-        let leaf = self.request_leaf(Event::RequestClosed, &case, request.kind, None, vec![("outcome", Value::from(ended.as_str()))])?;
+        let leaf = self.request_leaf(
+            Event::RequestClosed,
+            &case,
+            request.kind,
+            None,
+            vec![("outcome", Value::from(ended.as_str()))],
+        )?;
         let at = self.source.now().into();
         let unit = Unit::change(Vec::new(), vec![leaf], move |transaction, _| {
             let connection = transaction.connection();
@@ -457,12 +465,20 @@ impl Gateway {
     }
 
     /// Seals a text of the house's own under a case, package, document or task key.
-    pub(super) fn seal_own(&self, key: &Dek, owner: Owner, kind: crate::crypto::mac::RecordKind, record: RowId, json: &str) -> Result<Sealed> {
+    pub(super) fn seal_own(
+        &self,
+        key: &Dek,
+        owner: Owner,
+        kind: crate::crypto::mac::RecordKind,
+        record: RowId,
+        json: &str,
+    ) -> Result<Sealed> {
         let policy = self.policy();
         let field = own_term(&policy.terms, OWN_TEXT)?;
         let category = own_category(&policy.terms)?;
         let place = RecordPlace { installation: self.keyholder.installation, owner, kind, record };
-        key.seal(&place, &[Field { field, category, json }], &mut |bytes| self.source.fill(bytes)).map_err(Error::Protection)
+        key.seal(&place, &[Field { field, category, json }], &mut |bytes| self.source.fill(bytes))
+            .map_err(Error::Protection)
     }
 
     /// Opens what [`Gateway::seal_own`] sealed.
@@ -483,7 +499,9 @@ impl Gateway {
 
     /// Normalises what a request names and finds the person, if there is one here.
     async fn identify_asker(&self, asked: &Asked) -> Result<(Contents, Option<SubjectId>)> {
-        if asked.kinds.is_empty() || asked.kinds.iter().enumerate().any(|(at, kind)| asked.kinds.iter().take(at).any(|other| other == kind)) {
+        if asked.kinds.is_empty()
+            || asked.kinds.iter().enumerate().any(|(at, kind)| asked.kinds.iter().take(at).any(|other| other == kind))
+        {
             return Err(Error::Unacceptable("name each right once, and at least one"));
         }
         if asked.identifiers.is_empty() || asked.identifiers.len() > IDENTIFIERS {
@@ -499,7 +517,11 @@ impl Gateway {
             let context = NormaliseContext {
                 namespace: &identifier.namespace,
                 default_region: Some(&policy.policy.controller.country),
-                subaddress: if policy.policy.controller.strip_email_subaddress { Subaddress::Strip } else { Subaddress::Keep },
+                subaddress: if policy.policy.controller.strip_email_subaddress {
+                    Subaddress::Strip
+                } else {
+                    Subaddress::Keep
+                },
                 blocked: &policy.blocked,
             };
             let canonical = match normalise(&identifier.kind, identifier.text.reveal(&TO_FIND), &context) {
@@ -522,10 +544,18 @@ impl Gateway {
     async fn find_subject(&self, kind: &IdentifierKind, namespace: &str, canonical: &str) -> Result<Option<SubjectId>> {
         let value = self.keyholder.secrets().index.value(kind, namespace, canonical);
         let canonical = Zeroizing::new(canonical.to_owned());
-        self.find_identifier(kind.spelling().into_owned(), namespace.to_owned(), value, move || canonical.to_string()).await
+        self.find_identifier(kind.spelling().into_owned(), namespace.to_owned(), value, move || canonical.to_string())
+            .await
     }
 
-    fn scheduled(&self, case: &StoredCase, kind: RequestKind, subject: Option<SubjectId>, due: &Deadlines, now: Timestamp) -> Result<StoredRequest> {
+    fn scheduled(
+        &self,
+        case: &StoredCase,
+        kind: RequestKind,
+        subject: Option<SubjectId>,
+        due: &Deadlines,
+        now: Timestamp,
+    ) -> Result<StoredRequest> {
         Ok(StoredRequest {
             id: SubjectRequestId::from_uuid(self.source.ordered_id(now).map_err(Error::Protection)?),
             case: case.id,

@@ -138,7 +138,9 @@ impl Gateway {
     /// # Errors
     /// [`Error::Protection`] when no randomness comes.
     pub fn exchange(&self, text: &str, wanted: Option<&str>) -> Result<Option<(String, String)>> {
-        let Some(token) = TokenText::parse(text).ok().and_then(|_| self.live(text)).filter(|token| token.kind == TokenKind::Api) else {
+        let Some(token) =
+            TokenText::parse(text).ok().and_then(|_| self.live(text)).filter(|token| token.kind == TokenKind::Api)
+        else {
             return Ok(None);
         };
         let scope = match wanted {

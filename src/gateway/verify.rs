@@ -55,7 +55,8 @@ pub fn verify(verification: &Verification, mut progress: impl FnMut(u64, u64)) -
     let mut connection = verification.database.connect_to_read().map_err(Error::store)?;
     let before = audit_log::stored_size(&mut connection).map_err(Error::store)?;
     let report = pass(verification, &mut connection, &mut progress)?;
-    let is_unbalanced = report.findings.iter().any(|finding| matches!(finding.code, Code::SealedMissing | Code::FalseErasure));
+    let is_unbalanced =
+        report.findings.iter().any(|finding| matches!(finding.code, Code::SealedMissing | Code::FalseErasure));
     let after = audit_log::stored_size(&mut connection).map_err(Error::store)?;
     if !is_unbalanced || after == before {
         return Ok(report);
@@ -94,17 +95,25 @@ pub fn verify_proof(text: &str, trust: Option<&Trust>, maximum_age: Option<Durat
     report
 }
 
-fn pass(verification: &Verification, connection: &mut Connection, progress: &mut impl FnMut(u64, u64)) -> Result<Report> {
+fn pass(
+    verification: &Verification,
+    connection: &mut Connection,
+    progress: &mut impl FnMut(u64, u64),
+) -> Result<Report> {
     let mut findings = Vec::new();
     let head = head(connection, &mut findings)?;
     // Everything that was signed is read before the leaves: they can only be more than it covers.
     let known = Known::collect(verification, connection, head.as_ref(), &mut findings)?;
-    let total = audit_log::stored_size(connection).map_err(Error::store)?.max(head.as_ref().map_or(0, |head| head.size));
+    let total =
+        audit_log::stored_size(connection).map_err(Error::store)?.max(head.as_ref().map_or(0, |head| head.size));
     let first = head.as_ref().map_or(0, |head| head.minimum_index);
     let frontier = match frontier_at(connection, first) {
         Ok(frontier) => frontier,
         Err(storage::Error::DamagedLog(what)) => {
-            findings.push(Finding::whole(Code::LeafMissing, format!("The leaves before the first one are pruned, and {what}.")));
+            findings.push(Finding::whole(
+                Code::LeafMissing,
+                format!("The leaves before the first one are pruned, and {what}."),
+            ));
             crate::audit::tree::Frontier::new()
         }
         Err(error) => return Err(Error::store(error)),

@@ -92,7 +92,8 @@ impl Call {
     /// # Errors
     /// [`Code::MalformedBody`], naming line and column, never the content.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        let text = std::str::from_utf8(&self.body).map_err(|_| Problem::new(Code::MalformedBody).detail("the body is not UTF-8"))?;
+        let text = std::str::from_utf8(&self.body)
+            .map_err(|_| Problem::new(Code::MalformedBody).detail("the body is not UTF-8"))?;
         serde_json::from_str(text).map_err(|error| {
             let place = format!("line {} column {}", error.line(), error.column());
             let what = match error.classify() {
@@ -190,7 +191,13 @@ where
     response
 }
 
-async fn enter<F, Fut>(request: &HttpRequest, payload: Payload, app: Arc<App>, permission: Permission, handler: F) -> Result<Answer, Problem>
+async fn enter<F, Fut>(
+    request: &HttpRequest,
+    payload: Payload,
+    app: Arc<App>,
+    permission: Permission,
+    handler: F,
+) -> Result<Answer, Problem>
 where
     F: FnOnce(Call) -> Fut,
     Fut: Future<Output = Result<Answer, Problem>>,
@@ -226,10 +233,15 @@ fn admit(request: &HttpRequest, app: &App, permission: Permission) -> Result<Cal
         }
         Permission::Metrics => {
             let local = request.peer_addr().is_some_and(|peer| peer.ip().is_loopback());
-            let known = app.metrics_token.as_ref().is_some_and(|token| {
-                bearer(request).is_some_and(|given| crate::gateway::tokens::same(token, given))
-            });
-            if known || (local && app.metrics_token.is_none()) { Ok(Caller::Nobody) } else { Err(Problem::new(Code::NotFound)) }
+            let known = app
+                .metrics_token
+                .as_ref()
+                .is_some_and(|token| bearer(request).is_some_and(|given| crate::gateway::tokens::same(token, given)));
+            if known || (local && app.metrics_token.is_none()) {
+                Ok(Caller::Nobody)
+            } else {
+                Err(Problem::new(Code::NotFound))
+            }
         }
     }
 }
@@ -290,7 +302,8 @@ pub(super) async fn receive(mut payload: Payload, most: usize, time: std::time::
 /// A problem as a response.
 pub(super) fn problem_response(problem: &Problem, at: Door) -> HttpResponse {
     let answer = problem.answer(at);
-    let mut response = HttpResponse::build(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+    let mut response =
+        HttpResponse::build(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
     for (name, value) in answer.headers {
         response.insert_header((name, value));
     }

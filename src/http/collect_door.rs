@@ -58,13 +58,20 @@ pub(super) async fn serve(request: HttpRequest, payload: Payload, app: web::Data
     response(answer, granted)
 }
 
-async fn answer(app: &Arc<App>, policy: &Arc<PolicyInForce>, head: Request<'_>, route: &Route<'_>, payload: Payload) -> Reply {
+async fn answer(
+    app: &Arc<App>,
+    policy: &Arc<PolicyInForce>,
+    head: Request<'_>,
+    route: &Route<'_>,
+    payload: Payload,
+) -> Reply {
     if head.method == "OPTIONS" {
         if cors::is_preflight(&head) {
             return cors::preflight(&head, origins(policy));
         }
         if matches!(route, Route::Events) {
-            let webhooks = policy.policy.collectors.values().flat_map(|rules| rules.webhook_origins.iter().map(String::as_str));
+            let webhooks =
+                policy.policy.collectors.values().flat_map(|rules| rules.webhook_origins.iter().map(String::as_str));
             return handshake::answer(&head, webhooks, app.handshake_rate);
         }
     }
@@ -215,7 +222,10 @@ fn origins(policy: &PolicyInForce) -> impl Iterator<Item = &str> {
 fn stopped(error: gateway::Error) -> Stopped {
     match error {
         gateway::Error::StoreUnavailable(_) | gateway::Error::KeysUnavailable(_) | gateway::Error::Contention => {
-            tracing::warn!(error = crate::telemetry::cause(&error), "events could not be stored; their sender is asked to come again");
+            tracing::warn!(
+                error = crate::telemetry::cause(&error),
+                "events could not be stored; their sender is asked to come again"
+            );
             Stopped::Busy(5)
         }
         gateway::Error::NotFound => Stopped::Refused(Refusal::Key),
@@ -239,7 +249,8 @@ fn as_reply(problem: &Problem) -> Reply {
 const QUIET: Audience = Audience { trust: Trust::Public, protocol: Protocol::Segment, accepts_json: true };
 
 fn response(reply: Reply, more: Vec<(&'static str, String)>) -> HttpResponse {
-    let mut response = HttpResponse::build(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+    let mut response =
+        HttpResponse::build(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
     for (name, value) in reply.headers.into_iter().chain(more) {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             response.insert_header((name, value));

@@ -56,7 +56,9 @@ async fn file(request: HttpRequest) -> HttpResponse {
     let name = request.match_info().get("file").unwrap_or_default();
     let config = std::sync::Arc::new(utoipa_swagger_ui::Config::from("/openapi.json"));
     match utoipa_swagger_ui::serve(name, config) {
-        Ok(Some(found)) => HttpResponse::Ok().content_type(found.content_type).body(Bytes::from(found.bytes.into_owned())),
+        Ok(Some(found)) => {
+            HttpResponse::Ok().content_type(found.content_type).body(Bytes::from(found.bytes.into_owned()))
+        }
         Ok(None) | Err(_) => HttpResponse::NotFound().finish(),
     }
 }

@@ -60,13 +60,7 @@ impl Problem {
     /// The problem with this code and nothing to add.
     #[must_use]
     pub const fn new(code: Code) -> Self {
-        Self {
-            code,
-            detail: None,
-            violations: Vec::new(),
-            retry_after: None,
-            allow: None,
-        }
+        Self { code, detail: None, violations: Vec::new(), retry_after: None, allow: None }
     }
 
     /// Adds what happened here and what to do, in our words.
@@ -87,9 +81,7 @@ impl Problem {
     /// spreads the time by chance, so that not all come at once.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
-        let seconds = wait
-            .as_secs()
-            .saturating_add(u64::from(wait.subsec_nanos() > 0));
+        let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
         self.retry_after = Some(seconds.clamp(1, LONGEST_WAIT));
         self
     }
@@ -136,10 +128,8 @@ impl Problem {
     }
 
     fn headers(&self) -> Vec<(&'static str, String)> {
-        let mut headers = vec![
-            ("content-type", "application/problem+json".to_owned()),
-            ("cache-control", "no-store".to_owned()),
-        ];
+        let mut headers =
+            vec![("content-type", "application/problem+json".to_owned()), ("cache-control", "no-store".to_owned())];
         if let Some(seconds) = self.wait() {
             headers.push(("retry-after", seconds.to_string()));
         }
@@ -188,10 +178,7 @@ impl Code {
     #[must_use]
     pub const fn status_at(self, door: Door) -> u16 {
         match (door, self) {
-            (
-                Door::Collector,
-                Self::StoreUnavailable | Self::KeysUnavailable | Self::ClockSuspended,
-            ) => 429,
+            (Door::Collector, Self::StoreUnavailable | Self::KeysUnavailable | Self::ClockSuspended) => 429,
             _ => self.status(),
         }
     }
@@ -208,11 +195,7 @@ pub fn documentation() -> String {
     let mut codes = Code::ALL.to_vec();
     codes.sort_by_key(|code| (code.status(), code.as_str()));
     for code in codes {
-        let reserved = if code.is_reserved() {
-            " Reserved: nothing answers it yet."
-        } else {
-            ""
-        };
+        let reserved = if code.is_reserved() { " Reserved: nothing answers it yet." } else { "" };
         let (status, name, title, text) = (code.status(), code.as_str(), code.title(), code.text());
         // Writing to a `String` cannot fail.
         if writeln!(page, "| {status} | `{name}` | {title} |{text}{reserved} |").is_err() {

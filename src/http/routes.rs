@@ -86,11 +86,8 @@ routes! {
 /// The methods that a path of the table is served with, if it stands there.
 #[must_use]
 pub fn methods_of(path: &str) -> Vec<String> {
-    let mut methods: Vec<String> = TABLE
-        .iter()
-        .filter(|route| fits(route.path, path))
-        .map(|route| route.method.to_uppercase())
-        .collect();
+    let mut methods: Vec<String> =
+        TABLE.iter().filter(|route| fits(route.path, path)).map(|route| route.method.to_uppercase()).collect();
     methods.sort();
     methods.dedup();
     methods

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::domain::id::{CollectorId, NoticeId, PurposeId, RecipientId};
 use crate::domain::identifier::IdentifierKind;
 use crate::domain::notice::Notices;
-use crate::domain::policy::{
-    CategoryMap, CollectorRules, EventRule, Protocol, SignalKind, Trust, UnknownRule,
-};
+use crate::domain::policy::{CategoryMap, CollectorRules, EventRule, Protocol, SignalKind, Trust, UnknownRule};
 use crate::domain::purpose::Purpose;
 
 use super::dpv;
@@ -40,15 +38,10 @@ fn collector(
             entry.mistake(key, "is missing");
         }
     }
-    let trust = entry
-        .choice("trust", &Trust::ALL, Trust::as_str)
-        .unwrap_or(Trust::Public);
+    let trust = entry.choice("trust", &Trust::ALL, Trust::as_str).unwrap_or(Trust::Public);
     let origins = origins(entry, "origins");
     if trust == Trust::Server && !origins.is_empty() {
-        entry.mistake(
-            "origins",
-            "belong to public keys: a server's key must not stand in a page",
-        );
+        entry.mistake("origins", "belong to public keys: a server's key must not stand in a page");
     }
     let (categories, gpc) = signals(entry, names, purposes);
     let region = entry.text("default_region");
@@ -57,16 +50,12 @@ fn collector(
     }
     CollectorRules {
         id: CollectorId::new(entry.id("id")),
-        protocol: entry
-            .choice("protocol", &Protocol::ALL, Protocol::as_str)
-            .unwrap_or(Protocol::Native),
+        protocol: entry.choice("protocol", &Protocol::ALL, Protocol::as_str).unwrap_or(Protocol::Native),
         trust,
         origins,
         webhook_origins: self::origins(entry, "webhook_origins"),
         get: entry.flag("get").unwrap_or_default(),
-        unknown: entry
-            .choice("unknown", &UnknownRule::ALL, UnknownRule::as_str)
-            .unwrap_or(UnknownRule::FailClosed),
+        unknown: entry.choice("unknown", &UnknownRule::ALL, UnknownRule::as_str).unwrap_or(UnknownRule::FailClosed),
         grants: grants(entry),
         notice: notice(entry, names, notices),
         default_region: region.map(str::to_owned),
@@ -84,9 +73,7 @@ fn origins(entry: &Entry<'_>, key: &'static str) -> Vec<String> {
     let origins = entry.texts(key);
     for origin in &origins {
         let host = match key {
-            "origins" => origin
-                .strip_prefix("https://")
-                .or_else(|| origin.strip_prefix("http://")),
+            "origins" => origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")),
             _ => Some(*origin),
         };
         if !host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ', '*', '?', '#'])) {
@@ -120,16 +107,11 @@ fn notice(entry: &Entry<'_>, names: &Names<'_>, notices: &Notices) -> Option<(No
     let table = entry.table("notice")?;
     let (id, version) = (table.name("id", &names.notices), table.number("version"));
     let (Some(id), Some(version)) = (id, version) else {
-        entry.mistake(
-            "notice",
-            "must name a notice and its version, `{ id = \"shop\", version = 1 }`",
-        );
+        entry.mistake("notice", "must name a notice and its version, `{ id = \"shop\", version = 1 }`");
         return None;
     };
     if names.notices.contains(id)
-        && !notices
-            .keys()
-            .any(|(known, number, _)| known.as_str() == id && *number == version)
+        && !notices.keys().any(|(known, number, _)| known.as_str() == id && *number == version)
     {
         table.mistake("version", format!("`{id}` has no version {version}"));
     }
@@ -154,31 +136,21 @@ fn signals(
     let Some(signals) = entry.table("signals") else {
         return (maps, sold());
     };
-    let gpc = if signals.has("gpc") {
-        ids(signals.names("gpc", &names.purposes))
-    } else {
-        sold()
-    };
+    let gpc = if signals.has("gpc") { ids(signals.names("gpc", &names.purposes)) } else { sold() };
     if let Some(categories) = signals.table("categories") {
         for (category, value) in categories.members() {
             let map = match value.as_table() {
                 Some(table) => {
                     let long = categories.member_table(category, table);
                     let any = long.choice("match", &["all", "any"], |text| text) == Some("any");
-                    CategoryMap {
-                        purposes: ids(long.names("purposes", &names.purposes)),
-                        any,
-                    }
+                    CategoryMap { purposes: ids(long.names("purposes", &names.purposes)), any }
                 }
                 None => {
                     let texts = categories.member_texts(category, value);
                     for text in &texts {
                         categories.check_name(category, text, &names.purposes);
                     }
-                    CategoryMap {
-                        purposes: ids(texts),
-                        any: false,
-                    }
+                    CategoryMap { purposes: ids(texts), any: false }
                 }
             };
             maps.insert(category.to_owned(), map);
@@ -204,9 +176,7 @@ fn integrations(entry: &Entry<'_>, names: &Names<'_>) -> BTreeMap<String, Recipi
     integrations
 }
 
-const TREATMENTS: [&str; 7] = [
-    "identify", "track", "page", "screen", "group", "alias", "record",
-];
+const TREATMENTS: [&str; 7] = ["identify", "track", "page", "screen", "group", "alias", "record"];
 
 /// `[[collector.event]]`: what a CloudEvents type means and whom `subject` names.
 fn events(entry: &Entry<'_>) -> Vec<EventRule> {
@@ -226,9 +196,7 @@ fn events(entry: &Entry<'_>) -> Vec<EventRule> {
         let namespace = event.text("namespace").unwrap_or_default();
         rules.push(EventRule {
             pattern: pattern.to_owned(),
-            treat_as: event
-                .choice("as", &TREATMENTS, |text| text)
-                .map(str::to_owned),
+            treat_as: event.choice("as", &TREATMENTS, |text| text).map(str::to_owned),
             subject: subject.map(|kind| (kind, namespace.to_owned())),
         });
     }

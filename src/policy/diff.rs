@@ -44,13 +44,7 @@ impl Effect {
 
 impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}: {} ({})",
-            self.about,
-            self.what,
-            self.effect.as_str()
-        )
+        write!(f, "{}: {} ({})", self.about, self.what, self.effect.as_str())
     }
 }
 
@@ -63,50 +57,25 @@ pub fn diff(old: &Policy, new: &Policy) -> Vec<Change> {
     changes.of_maps("purpose", &old.purposes, &new.purposes, purpose);
     changes.of_maps("field", &old.fields, &new.fields, field);
     changes.of_maps("recipient", &old.recipients, &new.recipients, recipient);
-    changes.of_maps(
-        "collector",
-        &old.collectors,
-        &new.collectors,
-        |old, new, about, changes| {
-            if format!("{old:?}") != format!("{new:?}") {
-                changes.add(Effect::Alters, about, "its rules change");
-            }
-        },
-    );
-    changes.of_maps(
-        "retention",
-        &old.retention,
-        &new.retention,
-        |old, new, about, changes| {
-            if format!("{old:?}") != format!("{new:?}") {
-                changes.add(
-                    Effect::Alters,
-                    about,
-                    format!("{} becomes {}", old.period, new.period),
-                );
-            }
-        },
-    );
-    for key in new
-        .notices
-        .keys()
-        .filter(|key| !old.notices.contains_key(*key))
-    {
+    changes.of_maps("collector", &old.collectors, &new.collectors, |old, new, about, changes| {
+        if format!("{old:?}") != format!("{new:?}") {
+            changes.add(Effect::Alters, about, "its rules change");
+        }
+    });
+    changes.of_maps("retention", &old.retention, &new.retention, |old, new, about, changes| {
+        if format!("{old:?}") != format!("{new:?}") {
+            changes.add(Effect::Alters, about, format!("{} becomes {}", old.period, new.period));
+        }
+    });
+    for key in new.notices.keys().filter(|key| !old.notices.contains_key(*key)) {
         changes.add(
             Effect::Alters,
             &format!("notice {}", key.0),
             format!("version {} in {} is published", key.1, key.2),
         );
     }
-    for key in old
-        .notices
-        .keys()
-        .filter(|key| !new.notices.contains_key(*key))
-    {
-        let what = format!(
-            "version {} in {} is gone: consents given on it serve no longer",
-            key.1, key.2
-        );
+    for key in old.notices.keys().filter(|key| !new.notices.contains_key(*key)) {
+        let what = format!("version {} in {} is gone: consents given on it serve no longer", key.1, key.2);
         changes.add(Effect::Narrows, &format!("notice {}", key.0), what);
     }
     if format!("{:?}", old.adequacy) != format!("{:?}", new.adequacy) {
@@ -122,11 +91,7 @@ struct Changes(Vec<Change>);
 
 impl Changes {
     fn add(&mut self, effect: Effect, about: &str, what: impl Into<String>) {
-        self.0.push(Change {
-            effect,
-            about: about.to_owned(),
-            what: what.into(),
-        });
+        self.0.push(Change { effect, about: about.to_owned(), what: what.into() });
     }
 
     fn of_maps<K: Ord + std::fmt::Display, V>(
@@ -148,22 +113,12 @@ impl Changes {
     }
 
     /// Adds what a list gains and loses.
-    fn of_lists<T: PartialEq + std::fmt::Display>(
-        &mut self,
-        about: &str,
-        what: &str,
-        old: &[T],
-        new: &[T],
-    ) {
+    fn of_lists<T: PartialEq + std::fmt::Display>(&mut self, about: &str, what: &str, old: &[T], new: &[T]) {
         for item in new.iter().filter(|item| !old.contains(item)) {
             self.add(Effect::Widens, about, format!("{what} `{item}` is added"));
         }
         for item in old.iter().filter(|item| !new.contains(item)) {
-            self.add(
-                Effect::Narrows,
-                about,
-                format!("{what} `{item}` is removed"),
-            );
+            self.add(Effect::Narrows, about, format!("{what} `{item}` is removed"));
         }
     }
 }
@@ -173,11 +128,7 @@ fn controllers(old: &Policy, new: &Policy, changes: &mut Changes) {
         changes.add(Effect::Alters, "controller", "its particulars change");
     }
     if old.blocked_identifiers != new.blocked_identifiers {
-        changes.add(
-            Effect::Alters,
-            "controller",
-            "the blocked identifiers change",
-        );
+        changes.add(Effect::Alters, "controller", "the blocked identifiers change");
     }
 }
 
@@ -188,56 +139,32 @@ fn purpose(old: &Purpose, new: &Purpose, about: &str, changes: &mut Changes) {
         _ => {}
     }
     if old.basis != new.basis {
-        let mut what = format!(
-            "legal basis {} becomes {}",
-            old.basis.as_str(),
-            new.basis.as_str()
-        );
+        let mut what = format!("legal basis {} becomes {}", old.basis.as_str(), new.basis.as_str());
         if old.basis == LegalBasis::Consent {
             // GDPR Art. 7(3); EDPB Guidelines 05/2020: no swap of basis after a withdrawal.
-            what.push_str(
-                "; whoever withdrew or refused stays out where the new basis heeds objections",
-            );
+            what.push_str("; whoever withdrew or refused stays out where the new basis heeds objections");
         }
         changes.add(Effect::Widens, about, what);
     }
     let protections = [
         ("explicit consent", old.explicit, new.explicit),
         ("double opt-in", old.double_opt_in, new.double_opt_in),
-        (
-            "direct marketing",
-            old.direct_marketing,
-            new.direct_marketing,
-        ),
+        ("direct marketing", old.direct_marketing, new.direct_marketing),
     ];
     for (name, before, after) in protections {
         match (before, after) {
-            (true, false) => {
-                changes.add(Effect::Widens, about, format!("{name} no longer applies"))
-            }
+            (true, false) => changes.add(Effect::Widens, about, format!("{name} no longer applies")),
             (false, true) => changes.add(Effect::Narrows, about, format!("{name} applies")),
             _ => {}
         }
     }
     if old.minimum_proof != new.minimum_proof {
-        let effect = if new.minimum_proof < old.minimum_proof {
-            Effect::Widens
-        } else {
-            Effect::Narrows
-        };
-        let what = format!(
-            "minimum proof {} becomes {}",
-            old.minimum_proof.as_str(),
-            new.minimum_proof.as_str()
-        );
+        let effect = if new.minimum_proof < old.minimum_proof { Effect::Widens } else { Effect::Narrows };
+        let what = format!("minimum proof {} becomes {}", old.minimum_proof.as_str(), new.minimum_proof.as_str());
         changes.add(effect, about, what);
     }
     if old.within != new.within {
-        changes.add(
-            Effect::Alters,
-            about,
-            "moves to another place in the tree of purposes",
-        );
+        changes.add(Effect::Alters, about, "moves to another place in the tree of purposes");
     }
     changes.of_lists(about, "channel", &old.channels, &new.channels);
     let words = |purpose: &Purpose| {
@@ -252,11 +179,7 @@ fn purpose(old: &Purpose, new: &Purpose, about: &str, changes: &mut Changes) {
         )
     };
     if words(old) != words(new) {
-        changes.add(
-            Effect::Alters,
-            about,
-            "its texts, term, notice, balancing test or periods change",
-        );
+        changes.add(Effect::Alters, about, "its texts, term, notice, balancing test or periods change");
     }
 }
 
@@ -273,11 +196,7 @@ fn field(old: &Field, new: &Field, about: &str, changes: &mut Changes) {
         _ => {}
     }
     if old.retention != new.retention {
-        changes.add(
-            Effect::Alters,
-            about,
-            format!("retention {} becomes {}", old.retention, new.retention),
-        );
+        changes.add(Effect::Alters, about, format!("retention {} becomes {}", old.retention, new.retention));
     }
     let rest = |field: &Field| {
         (
@@ -289,11 +208,7 @@ fn field(old: &Field, new: &Field, about: &str, changes: &mut Changes) {
         )
     };
     if rest(old) != rest(new) {
-        changes.add(
-            Effect::Alters,
-            about,
-            "its category, identifier kind or texts change",
-        );
+        changes.add(Effect::Alters, about, "its category, identifier kind or texts change");
     }
 }
 
@@ -302,15 +217,9 @@ fn recipient(old: &Recipient, new: &Recipient, about: &str, changes: &mut Change
     let purposes: BTreeSet<_> = old.purposes.keys().chain(new.purposes.keys()).collect();
     for purpose in purposes {
         let (before, after) = (old.purposes.get(purpose), new.purposes.get(purpose));
-        changes.of_lists(
-            about,
-            &format!("for {purpose}: field"),
-            before.unwrap_or(&empty),
-            after.unwrap_or(&empty),
-        );
+        changes.of_lists(about, &format!("for {purpose}: field"), before.unwrap_or(&empty), after.unwrap_or(&empty));
     }
-    let countries =
-        |recipient: &Recipient| recipient.countries().map(str::to_owned).collect::<Vec<_>>();
+    let countries = |recipient: &Recipient| recipient.countries().map(str::to_owned).collect::<Vec<_>>();
     changes.of_lists(about, "country", &countries(old), &countries(new));
     let rest = |recipient: &Recipient| {
         let Recipient {
@@ -325,22 +234,9 @@ fn recipient(old: &Recipient, new: &Recipient, about: &str, changes: &mut Change
             thin,
             ..
         } = recipient.clone();
-        (
-            name,
-            role,
-            contract,
-            contract_until,
-            safeguard,
-            listed_until,
-            verbs,
-            (pseudonym_version, thin),
-        )
+        (name, role, contract, contract_until, safeguard, listed_until, verbs, (pseudonym_version, thin))
     };
     if rest(old) != rest(new) {
-        changes.add(
-            Effect::Alters,
-            about,
-            "its name, role, contract, safeguard or verbs change",
-        );
+        changes.add(Effect::Alters, about, "its name, role, contract, safeguard or verbs change");
     }
 }

@@ -28,11 +28,8 @@ pub(super) const PURPOSES: &[&str] = &[
 ];
 
 /// Purposes that a global privacy control denies where a collector maps none.
-pub(super) const SOLD_OR_TARGETED: [&str; 3] = [
-    "SellDataToThirdParties",
-    "PersonalisedAdvertising",
-    "TargetedAdvertising",
-];
+pub(super) const SOLD_OR_TARGETED: [&str; 3] =
+    ["SellDataToThirdParties", "PersonalisedAdvertising", "TargetedAdvertising"];
 
 /// Categories (`pd:`).
 pub(super) const CATEGORIES: &[&str] = &[

@@ -45,10 +45,8 @@ impl<'a> File<'a> {
         }
         for error in errors {
             let offset = error.span().map_or(0, |span| span.start);
-            self.report.add(
-                Mistake::in_file(self.name, error.message().replace('\n', ", "))
-                    .on_line(self.line(offset)),
-            );
+            self.report
+                .add(Mistake::in_file(self.name, error.message().replace('\n', ", ")).on_line(self.line(offset)));
         }
         None
     }
@@ -75,14 +73,7 @@ impl<'a> Entry<'a> {
     }
 
     fn new(file: File<'a>, key: String, offset: usize, table: &'a DeTable<'a>) -> Self {
-        Self {
-            file,
-            key,
-            offset,
-            table,
-            asked: RefCell::default(),
-            open: Cell::new(true),
-        }
+        Self { file, key, offset, table, asked: RefCell::default(), open: Cell::new(true) }
     }
 
     /// Adds a mistake about a key of this table, or about the table where the key is empty.
@@ -94,12 +85,7 @@ impl<'a> Entry<'a> {
         self.add(key, Mistake::at("", "", what).with_code(code));
     }
 
-    pub(super) fn mistake_with_hint(
-        &self,
-        key: &str,
-        what: impl Into<String>,
-        hint: Option<String>,
-    ) {
+    pub(super) fn mistake_with_hint(&self, key: &str, what: impl Into<String>, hint: Option<String>) {
         let mut mistake = Mistake::at("", "", what);
         mistake.hint = hint;
         self.add(key, mistake);
@@ -170,12 +156,7 @@ impl<'a> Entry<'a> {
         let id = self.required_text(key);
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '$');
         if id.len() > 100 || !id.chars().all(fits) {
-            self.mistake(
-                key,
-                format!(
-                    "`{id}` may have letters, digits, `_`, `-`, `.` and at most 100 characters"
-                ),
-            );
+            self.mistake(key, format!("`{id}` may have letters, digits, `_`, `-`, `.` and at most 100 characters"));
         }
         id
     }
@@ -210,10 +191,7 @@ impl<'a> Entry<'a> {
         spelling: impl Fn(T) -> &'static str,
     ) -> Option<T> {
         let text = self.text(key)?;
-        let found = choices
-            .iter()
-            .copied()
-            .find(|choice| spelling(*choice) == text);
+        let found = choices.iter().copied().find(|choice| spelling(*choice) == text);
         if found.is_none() {
             self.unknown(key, text, choices.iter().map(|choice| spelling(*choice)));
         }
@@ -221,12 +199,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Adds the mistake that a name is not among those known.
-    pub(super) fn unknown<'n>(
-        &self,
-        key: &str,
-        name: &str,
-        known: impl IntoIterator<Item = &'n str>,
-    ) {
+    pub(super) fn unknown<'n>(&self, key: &str, name: &str, known: impl IntoIterator<Item = &'n str>) {
         self.mistake_with_hint(key, format!("`{name}` is unknown"), nearest(name, known));
     }
 
@@ -264,9 +237,7 @@ impl<'a> Entry<'a> {
         let mut texts = Vec::new();
         for item in array.iter() {
             match item.get_ref().as_str() {
-                Some(text) if texts.contains(&text) => {
-                    self.mistake(key, format!("`{text}` stands there twice"))
-                }
+                Some(text) if texts.contains(&text) => self.mistake(key, format!("`{text}` stands there twice")),
                 Some(text) => texts.push(text),
                 None => self.wrong_type(key, "a list of texts", item.get_ref()),
             }
@@ -317,19 +288,12 @@ impl<'a> Entry<'a> {
     /// A country of ISO 3166-1, by its form.
     pub(super) fn check_country(&self, key: &str, country: &str) {
         if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
-            self.mistake(
-                key,
-                format!("`{country}` is no country of two capital letters (ISO 3166-1)"),
-            );
+            self.mistake(key, format!("`{country}` is no country of two capital letters (ISO 3166-1)"));
         }
     }
 
     /// Text per language. Every one of `languages` must be there, else it is a mistake.
-    pub(super) fn translations(
-        &self,
-        key: &'static str,
-        languages: &[String],
-    ) -> BTreeMap<String, String> {
+    pub(super) fn translations(&self, key: &'static str, languages: &[String]) -> BTreeMap<String, String> {
         match self.table(key) {
             Some(texts) => texts.all_translations(languages),
             None => {
@@ -355,17 +319,9 @@ impl<'a> Entry<'a> {
             }
         }
         let is_missing = |language: &&str| !self.table.contains_key(*language);
-        let missing: Vec<&str> = languages
-            .iter()
-            .map(String::as_str)
-            .filter(is_missing)
-            .collect();
+        let missing: Vec<&str> = languages.iter().map(String::as_str).filter(is_missing).collect();
         if !missing.is_empty() {
-            self.mistake_with_code(
-                "",
-                Code::DescriptionMissing,
-                format!("is missing in {}", missing.join(", ")),
-            );
+            self.mistake_with_code("", Code::DescriptionMissing, format!("is missing in {}", missing.join(", ")));
         }
         translations
     }
@@ -374,12 +330,7 @@ impl<'a> Entry<'a> {
     pub(super) fn table(&self, key: &'static str) -> Option<Self> {
         let value = self.value(key)?;
         match value.get_ref().as_table() {
-            Some(table) => Some(Self::new(
-                self.file,
-                self.below(key),
-                value.span().start,
-                table,
-            )),
+            Some(table) => Some(Self::new(self.file, self.below(key), value.span().start, table)),
             None => {
                 self.wrong_type(key, "a table", value.get_ref());
                 None
@@ -390,9 +341,7 @@ impl<'a> Entry<'a> {
     /// The keys of this table that the author chose, each with a table or value of its own.
     pub(super) fn members(&self) -> impl Iterator<Item = (&'a str, &'a DeValue<'a>)> {
         self.open.set(false);
-        self.table
-            .iter()
-            .map(|(key, value)| (key.get_ref().as_ref(), value.get_ref()))
+        self.table.iter().map(|(key, value)| (key.get_ref().as_ref(), value.get_ref()))
     }
 
     /// A member of [`Self::members`] as a table.
@@ -402,9 +351,8 @@ impl<'a> Entry<'a> {
 
     /// The texts of a member that is a list.
     pub(super) fn member_texts(&self, key: &str, value: &'a DeValue<'a>) -> Vec<&'a str> {
-        let texts: Option<Vec<&str>> = value
-            .as_array()
-            .and_then(|array| array.iter().map(|item| item.get_ref().as_str()).collect());
+        let texts: Option<Vec<&str>> =
+            value.as_array().and_then(|array| array.iter().map(|item| item.get_ref().as_str()).collect());
         if texts.is_none() {
             self.wrong_type(key, "a list of texts", value);
         }
@@ -417,11 +365,7 @@ impl<'a> Entry<'a> {
             return Vec::new();
         };
         let Some(array) = value.get_ref().as_array() else {
-            self.mistake_with_hint(
-                key,
-                "must be a list of tables",
-                Some(format!("write `[[{key}]]`")),
-            );
+            self.mistake_with_hint(key, "must be a list of tables", Some(format!("write `[[{key}]]`")));
             return Vec::new();
         };
         let mut entries = Vec::new();
@@ -433,12 +377,7 @@ impl<'a> Entry<'a> {
             };
             let own = table.get(id).and_then(|value| value.get_ref().as_str());
             let label = own.map_or_else(|| position.to_string(), str::to_owned);
-            let entry = Self::new(
-                self.file,
-                self.below(&format!("{key}[{label}]")),
-                item.span().start,
-                table,
-            );
+            let entry = Self::new(self.file, self.below(&format!("{key}[{label}]")), item.span().start, table);
             if own.is_some_and(|own| !ids.insert(own)) {
                 entry.mistake(id, "stands there twice");
             }
@@ -458,11 +397,7 @@ impl Drop for Entry<'_> {
         for key in self.table.keys() {
             let name: &str = key.get_ref();
             if !asked.contains(name) {
-                self.mistake_with_hint(
-                    name,
-                    "is an unknown key",
-                    nearest(name, asked.iter().copied()),
-                );
+                self.mistake_with_hint(name, "is an unknown key", nearest(name, asked.iter().copied()));
             }
         }
     }
@@ -476,9 +411,5 @@ fn is_sensible(span: Span) -> bool {
         || span.get_milliseconds() != 0
         || span.get_microseconds() != 0
         || span.get_nanoseconds() != 0;
-    !has_time
-        && !span.is_negative()
-        && span
-            .total((Unit::Day, reference))
-            .is_ok_and(|days| days <= 36_525.0)
+    !has_time && !span.is_negative() && span.total((Unit::Day, reference)).is_ok_and(|days| days <= 36_525.0)
 }

@@ -29,20 +29,13 @@ pub(super) fn controller(root: &Entry<'_>) -> (Controller, BTreeSet<String>) {
         }
         TimeZone::UTC
     });
-    let languages: Vec<String> = root
-        .texts("languages")
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let languages: Vec<String> = root.texts("languages").into_iter().map(str::to_owned).collect();
     if languages.is_empty() {
         root.mistake("languages", "must name one language at least (BCP 47)");
     }
     for language in &languages {
         if !is_language(language) {
-            root.mistake(
-                "languages",
-                format!("`{language}` is no language tag (BCP 47, `de` or `pt-BR`)"),
-            );
+            root.mistake("languages", format!("`{language}` is no language tag (BCP 47, `de` or `pt-BR`)"));
         }
     }
     let controller = Controller {
@@ -55,29 +48,18 @@ pub(super) fn controller(root: &Entry<'_>) -> (Controller, BTreeSet<String>) {
         authority: root.required_text("authority").to_owned(),
         strip_email_subaddress: root.flag("strip_email_subaddress").unwrap_or_default(),
     };
-    let blocked = root
-        .texts("blocked_identifiers")
-        .into_iter()
-        .map(str::to_lowercase)
-        .collect();
+    let blocked = root.texts("blocked_identifiers").into_iter().map(str::to_lowercase).collect();
     (controller, blocked)
 }
 
 /// Whether a text has the form of a language tag: letters and digits in parts of 2 to 8.
 pub(super) fn is_language(tag: &str) -> bool {
-    tag.split('-').all(|part| {
-        (2..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    })
+    tag.split('-').all(|part| (2..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 /// The classes that the gateway itself needs, each with a period.
-const OWN_CLASSES: [&str; 5] = [
-    "consent_evidence",
-    "erasure_marks",
-    "audit_operation",
-    "audit_evidence",
-    "audit_leaves",
-];
+const OWN_CLASSES: [&str; 5] =
+    ["consent_evidence", "erasure_marks", "audit_operation", "audit_evidence", "audit_leaves"];
 
 /// Reads `retention.toml`.
 pub(super) fn retention(root: &Entry<'_>) -> BTreeMap<RetentionClassId, RetentionClass> {
@@ -86,11 +68,7 @@ pub(super) fn retention(root: &Entry<'_>) -> BTreeMap<RetentionClassId, Retentio
         let id = RetentionClassId::new(entry.id("id"));
         let period = entry.period("period");
         if period.is_none_or(Span::is_zero) {
-            entry.mistake_with_code(
-                "period",
-                Code::RetentionMissing,
-                "must be longer than nothing",
-            );
+            entry.mistake_with_code("period", Code::RetentionMissing, "must be longer than nothing");
         }
         let starts = entry.choice("starts", &RetentionStart::ALL, RetentionStart::as_str);
         let class = RetentionClass {

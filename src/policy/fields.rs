@@ -30,19 +30,13 @@ fn field(entry: &Entry<'_>, names: &Names<'_>, purposes: &BTreeMap<PurposeId, Pu
     let category = entry.required_text("category");
     let special_term = dpv::SPECIAL_CATEGORIES.contains(&category);
     if !category.is_empty() && !special_term && !dpv::CATEGORIES.contains(&category) {
-        let known = dpv::CATEGORIES
-            .iter()
-            .chain(dpv::SPECIAL_CATEGORIES)
-            .copied();
+        let known = dpv::CATEGORIES.iter().chain(dpv::SPECIAL_CATEGORIES).copied();
         entry.unknown("category", category, known);
     }
     let special = entry.flag("special").unwrap_or_default();
     let criminal = entry.flag("criminal").unwrap_or_default();
     if special_term && !special && !criminal {
-        entry.mistake(
-            "special",
-            format!("must be true: `{category}` is a special category (Art. 9, 10)"),
-        );
+        entry.mistake("special", format!("must be true: `{category}` is a special category (Art. 9, 10)"));
     }
     let personal = entry.flag("personal").unwrap_or(true);
     let identifies = identifies(entry);
@@ -59,7 +53,10 @@ fn field(entry: &Entry<'_>, names: &Names<'_>, purposes: &BTreeMap<PurposeId, Pu
     }
     for purpose in serves.iter().filter_map(|id| purposes.get(*id)) {
         if (special || criminal) && !purpose.explicit {
-            entry.mistake("purposes", format!("`{}` does not rest on explicit consent, which special data needs (Art. 9(2)(a))", purpose.id));
+            entry.mistake(
+                "purposes",
+                format!("`{}` does not rest on explicit consent, which special data needs (Art. 9(2)(a))", purpose.id),
+            );
         }
     }
     let retention = entry.name("retention", &names.retention);
@@ -79,9 +76,7 @@ fn field(entry: &Entry<'_>, names: &Names<'_>, purposes: &BTreeMap<PurposeId, Pu
         purposes: serves.into_iter().map(PurposeId::new).collect(),
         retention: RetentionClassId::new(retention.unwrap_or_default()),
         description: entry.translations("description", &names.languages),
-        origin: entry
-            .choice("origin", &Origin::ALL, Origin::as_str)
-            .unwrap_or(Origin::Provided),
+        origin: entry.choice("origin", &Origin::ALL, Origin::as_str).unwrap_or(Origin::Provided),
         code_meanings: code_meanings(entry, names),
     }
 }
@@ -93,12 +88,9 @@ fn code_meanings(entry: &Entry<'_>, names: &Names<'_>) -> Vec<(String, BTreeMap<
     let mut meanings = Vec::new();
     for (code, value) in codes.members() {
         match value.as_table() {
-            Some(table) => meanings.push((
-                code.to_owned(),
-                codes
-                    .member_table(code, table)
-                    .all_translations(&names.languages),
-            )),
+            Some(table) => {
+                meanings.push((code.to_owned(), codes.member_table(code, table).all_translations(&names.languages)))
+            }
             None => codes.mistake(code, "must be a table of texts per language"),
         }
     }
@@ -119,10 +111,7 @@ fn identifies(entry: &Entry<'_>) -> Option<Identifies> {
         entry.unknown("identifies", text, IDENTIFIER_KINDS);
         return None;
     };
-    Some(Identifies {
-        kind,
-        namespace: namespace.to_owned(),
-    })
+    Some(Identifies { kind, namespace: namespace.to_owned() })
 }
 
 /// For hints only: what is a kind says `IdentifierKind::parse`.

@@ -57,14 +57,7 @@ impl Mistake {
     }
 
     pub(super) fn at(file: &str, key: impl Into<String>, what: impl Into<String>) -> Self {
-        Self {
-            file: file.to_owned(),
-            line: None,
-            key: key.into(),
-            code: None,
-            what: what.into(),
-            hint: None,
-        }
+        Self { file: file.to_owned(), line: None, key: key.into(), code: None, what: what.into(), hint: None }
     }
 
     pub(super) fn on_line(mut self, line: usize) -> Self {
@@ -127,11 +120,7 @@ fn distance(left: &str, right: &str) -> usize {
         let mut next = vec![index + 1];
         for ((b, above_left), above) in right.iter().zip(&row).zip(row.iter().skip(1)) {
             let left = next.last().copied().unwrap_or_default();
-            next.push(
-                (above_left + usize::from(a != *b))
-                    .min(above + 1)
-                    .min(left + 1),
-            );
+            next.push((above_left + usize::from(a != *b)).min(above + 1).min(left + 1));
         }
         row = next;
     }

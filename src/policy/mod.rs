@@ -96,35 +96,21 @@ fn check(files: &Files, known: &KnownNotices, report: &Report) -> Option<Policy>
     let facts: BTreeMap<&str, (File<'_>, Spanned<DeTable<'_>>)> = FACTS
         .into_iter()
         .filter_map(|name| {
-            let file = File {
-                name,
-                text: texts.facts.get(name)?,
-                first_line: 1,
-                report,
-            };
+            let file = File { name, text: texts.facts.get(name)?, first_line: 1, report };
             Some((name, (file, file.parse()?)))
         })
         .collect();
     let names = declared(&facts, &texts.notices);
-    let root = |name: &str| {
-        facts
-            .get(name)
-            .map(|(file, table)| Entry::root(*file, table))
-    };
+    let root = |name: &str| facts.get(name).map(|(file, table)| Entry::root(*file, table));
 
     // The order is that of reference: a file is read when what it names has been read.
     let controller = root("controller.toml").map(|root| facts::controller(&root));
     let retention = root("retention.toml").map(|root| facts::retention(&root));
     let adequacy = root("reference/adequacy.toml").map(|root| facts::adequacy(&root));
-    let purposes = root("purposes.toml")
-        .map(|root| purposes::purposes(&root, &names))
-        .unwrap_or_default();
-    let fields = root("fields.toml")
-        .map(|root| fields::fields(&root, &names, &purposes))
-        .unwrap_or_default();
-    let recipients = root("recipients.toml")
-        .map(|root| recipients::recipients(&root, &names, &fields))
-        .unwrap_or_default();
+    let purposes = root("purposes.toml").map(|root| purposes::purposes(&root, &names)).unwrap_or_default();
+    let fields = root("fields.toml").map(|root| fields::fields(&root, &names, &purposes)).unwrap_or_default();
+    let recipients =
+        root("recipients.toml").map(|root| recipients::recipients(&root, &names, &fields)).unwrap_or_default();
     let (notices, contents) = notices::notices(&texts.notices, &names, known, report);
     let collectors = root("collectors.toml")
         .map(|root| collectors::collectors(&root, &names, &purposes, &notices))
@@ -156,25 +142,16 @@ struct Texts<'a> {
 /// Every file is UTF-8 with line feeds and no byte order mark, and has a name that means something:
 /// a misspelt name would be a rule that nobody follows.
 fn texts<'a>(files: &'a Files, report: &Report) -> Texts<'a> {
-    let mut texts = Texts {
-        facts: BTreeMap::new(),
-        notices: Vec::new(),
-    };
+    let mut texts = Texts { facts: BTreeMap::new(), notices: Vec::new() };
     for (path, bytes) in files {
         let Ok(text) = std::str::from_utf8(bytes) else {
             report.add(Mistake::in_file(path, "is not UTF-8"));
             continue;
         };
         if text.starts_with('\u{feff}') {
-            report.add(
-                Mistake::in_file(path, "begins with a byte order mark")
-                    .with_hint("save it without"),
-            );
+            report.add(Mistake::in_file(path, "begins with a byte order mark").with_hint("save it without"));
         } else if text.contains('\r') {
-            report.add(
-                Mistake::in_file(path, "has carriage returns")
-                    .with_hint("save it with line feeds alone"),
-            );
+            report.add(Mistake::in_file(path, "has carriage returns").with_hint("save it with line feeds alone"));
         } else if FACTS.contains(&path.as_str()) {
             texts.facts.insert(path, text);
         } else if let Some(notice) = notices::notice_file(path, text) {
@@ -197,20 +174,14 @@ fn texts<'a>(files: &'a Files, report: &Report) -> Texts<'a> {
     texts
 }
 
-fn declared<'a>(
-    facts: &'a BTreeMap<&str, (File<'a>, Spanned<DeTable<'a>>)>,
-    notices: &[NoticeFile<'a>],
-) -> Names<'a> {
+fn declared<'a>(facts: &'a BTreeMap<&str, (File<'a>, Spanned<DeTable<'a>>)>, notices: &[NoticeFile<'a>]) -> Names<'a> {
     let table = |name: &str| facts.get(name).map(|(_, table)| table);
     Names {
         purposes: names::declared(table("purposes.toml"), "purpose", "id"),
         fields: names::declared(table("fields.toml"), "field", "path"),
         recipients: names::declared(table("recipients.toml"), "recipient", "id"),
         retention: names::declared(table("retention.toml"), "class", "id"),
-        notices: notices
-            .iter()
-            .map(|notice| notice.id)
-            .collect::<BTreeSet<_>>(),
+        notices: notices.iter().map(|notice| notice.id).collect::<BTreeSet<_>>(),
         languages: names::texts(table("controller.toml"), "languages"),
     }
 }

@@ -19,33 +19,19 @@ pub(super) struct Names<'a> {
 }
 
 /// The texts under `id` in each `[[list]]` of a table.
-pub(super) fn declared<'a>(
-    table: Option<&'a Spanned<DeTable<'a>>>,
-    list: &str,
-    id: &str,
-) -> BTreeSet<&'a str> {
-    let array = table
-        .and_then(|table| table.get_ref().get(list))
-        .and_then(|value| value.get_ref().as_array());
+pub(super) fn declared<'a>(table: Option<&'a Spanned<DeTable<'a>>>, list: &str, id: &str) -> BTreeSet<&'a str> {
+    let array = table.and_then(|table| table.get_ref().get(list)).and_then(|value| value.get_ref().as_array());
     let Some(array) = array else {
         return BTreeSet::new();
     };
-    array
-        .iter()
-        .filter_map(|item| item.get_ref().as_table()?.get(id)?.get_ref().as_str())
-        .collect()
+    array.iter().filter_map(|item| item.get_ref().as_table()?.get(id)?.get_ref().as_str()).collect()
 }
 
 /// The texts of a list at the top of a table.
 pub(super) fn texts(table: Option<&Spanned<DeTable<'_>>>, key: &str) -> Vec<String> {
-    let array = table
-        .and_then(|table| table.get_ref().get(key))
-        .and_then(|value| value.get_ref().as_array());
+    let array = table.and_then(|table| table.get_ref().get(key)).and_then(|value| value.get_ref().as_array());
     let Some(array) = array else {
         return Vec::new();
     };
-    array
-        .iter()
-        .filter_map(|item| item.get_ref().as_str().map(str::to_owned))
-        .collect()
+    array.iter().filter_map(|item| item.get_ref().as_str().map(str::to_owned)).collect()
 }

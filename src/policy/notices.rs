@@ -35,20 +35,10 @@ pub(super) fn notice_file<'a>(path: &'a str, text: &'a str) -> Option<NoticeFile
     let (version, language) = file.strip_suffix(".md")?.split_once('.')?;
     let number = version.parse().ok().filter(|number| *number > 0)?;
     // `01` and `1` would be two files of one version.
-    if version.starts_with('0')
-        || version.starts_with('+')
-        || id.is_empty()
-        || !is_language(language)
-    {
+    if version.starts_with('0') || version.starts_with('+') || id.is_empty() || !is_language(language) {
         return None;
     }
-    Some(NoticeFile {
-        path,
-        id,
-        version: number,
-        language,
-        text,
-    })
+    Some(NoticeFile { path, id, version: number, language, text })
 }
 
 /// Reads every notice and checks them as a series.
@@ -72,29 +62,14 @@ pub(super) fn notices(
     (notices, contents)
 }
 
-fn notice(
-    file: &NoticeFile<'_>,
-    names: &Names<'_>,
-    report: &Report,
-) -> Option<(Notice, Vec<String>)> {
-    let parts = file
-        .text
-        .strip_prefix("+++\n")
-        .and_then(|rest| rest.split_once("\n+++\n"));
+fn notice(file: &NoticeFile<'_>, names: &Names<'_>, report: &Report) -> Option<(Notice, Vec<String>)> {
+    let parts = file.text.strip_prefix("+++\n").and_then(|rest| rest.split_once("\n+++\n"));
     let Some((front, text)) = parts else {
-        let mistake = Mistake::in_file(
-            file.path,
-            "must begin with front matter between two lines `+++`",
-        );
+        let mistake = Mistake::in_file(file.path, "must begin with front matter between two lines `+++`");
         report.add(mistake.on_line(1));
         return None;
     };
-    let front = File {
-        name: file.path,
-        text: front,
-        first_line: 2,
-        report,
-    };
+    let front = File { name: file.path, text: front, first_line: 2, report };
     let table = front.parse()?;
     let entry = Entry::root(front, &table);
 
@@ -103,9 +78,7 @@ fn notice(
         entry.mistake("published_at", "is missing");
     }
     entry.required_text("reviewed_by");
-    let change = entry
-        .choice("change", &NoticeChange::ALL, NoticeChange::as_str)
-        .unwrap_or(NoticeChange::Material);
+    let change = entry.choice("change", &NoticeChange::ALL, NoticeChange::as_str).unwrap_or(NoticeChange::Material);
     if change == NoticeChange::Editorial && entry.text("reason").is_none() {
         entry.mistake("reason", "must say why the change is only editorial");
     }
@@ -113,14 +86,7 @@ fn notice(
     let categories = entry.texts("categories");
     for category in &categories {
         if !dpv::CATEGORIES.contains(category) && !dpv::SPECIAL_CATEGORIES.contains(category) {
-            entry.unknown(
-                "categories",
-                category,
-                dpv::CATEGORIES
-                    .iter()
-                    .chain(dpv::SPECIAL_CATEGORIES)
-                    .copied(),
-            );
+            entry.unknown("categories", category, dpv::CATEGORIES.iter().chain(dpv::SPECIAL_CATEGORIES).copied());
         }
     }
     let transfers = entry.texts("transfers");
@@ -153,17 +119,8 @@ fn notice(
 }
 
 /// The parts that a notice can cover (Art. 13(1)–(2)).
-const PARTS: [&str; 9] = [
-    "controller",
-    "dpo",
-    "purposes",
-    "recipients",
-    "transfers",
-    "retention",
-    "rights",
-    "withdrawal",
-    "complaint",
-];
+const PARTS: [&str; 9] =
+    ["controller", "dpo", "purposes", "recipients", "transfers", "retention", "rights", "withdrawal", "complaint"];
 
 /// The parts that the text covers: claimed by the front matter, and each there as a heading with a
 /// fixed anchor, `## … {#withdrawal}`, so that pages and tests find it in every language.
@@ -175,10 +132,7 @@ fn contains(entry: &Entry<'_>, text: &str) -> Vec<String> {
             continue;
         }
         let anchor = format!("{{#{part}}}");
-        if !text
-            .lines()
-            .any(|line| line.starts_with('#') && line.trim_end().ends_with(&anchor))
-        {
+        if !text.lines().any(|line| line.starts_with('#') && line.trim_end().ends_with(&anchor)) {
             let what = format!("the text has no heading that ends with `{anchor}`");
             entry.mistake_with_code("contains", Code::NoticeIncomplete, what);
         }
@@ -191,10 +145,7 @@ fn check_known(file: &NoticeFile<'_>, notice: &Notice, known: &KnownNotices, rep
     let published = known.get(&(notice.id.clone(), notice.version, notice.language.clone()));
     if published.is_some_and(|hash| *hash != notice.text_hash) {
         let mistake = Mistake::in_file(file.path, "was published before with another text");
-        report.add(mistake.with_hint(format!(
-            "restore it, and write the change as version {}",
-            notice.version + 1
-        )));
+        report.add(mistake.with_hint(format!("restore it, and write the change as version {}", notice.version + 1)));
     }
 }
 
@@ -205,20 +156,15 @@ fn check_series(notices: &Notices, report: &Report) {
         if before.id != after.id {
             continue;
         }
-        let file = format!(
-            "notices/{}/{}.{}.md",
-            after.id, after.version, after.language
-        );
+        let file = format!("notices/{}/{}.{}.md", after.id, after.version, after.language);
         if before.version == after.version {
             let same = before.purposes == after.purposes
                 && before.recipients == after.recipients
                 && before.categories == after.categories
                 && before.transfers == after.transfers;
             if !same {
-                let what = format!(
-                    "discloses other purposes, recipients, categories or transfers than `{}`",
-                    before.language
-                );
+                let what =
+                    format!("discloses other purposes, recipients, categories or transfers than `{}`", before.language);
                 report.add(Mistake::in_file(&file, what));
             }
         } else if after.published_at < before.published_at {

@@ -14,11 +14,8 @@ use super::names::Names;
 /// Reads every `[[purpose]]`.
 pub(super) fn purposes(root: &Entry<'_>, names: &Names<'_>) -> BTreeMap<PurposeId, Purpose> {
     let entries = root.list("purpose", "id");
-    let purposes: BTreeMap<PurposeId, Purpose> = entries
-        .iter()
-        .map(|entry| purpose(entry, names))
-        .map(|purpose| (purpose.id.clone(), purpose))
-        .collect();
+    let purposes: BTreeMap<PurposeId, Purpose> =
+        entries.iter().map(|entry| purpose(entry, names)).map(|purpose| (purpose.id.clone(), purpose)).collect();
     for entry in &entries {
         if runs_in_a_circle(&purposes, entry.text("id").unwrap_or_default()) {
             entry.mistake("within", "leads back to this purpose");
@@ -41,10 +38,7 @@ fn purpose(entry: &Entry<'_>, names: &Names<'_>) -> Purpose {
         entry.unknown("term", term, dpv::PURPOSES.iter().copied());
     }
     if active && !entry.has("basis") {
-        entry.mistake(
-            "basis",
-            "is missing: an active purpose needs a legal basis (Art. 6)",
-        );
+        entry.mistake("basis", "is missing: an active purpose needs a legal basis (Art. 6)");
     }
     if active && !entry.has("term") {
         entry.mistake("term", "is missing: an active purpose needs its DPV term");
@@ -60,11 +54,7 @@ fn purpose(entry: &Entry<'_>, names: &Names<'_>) -> Purpose {
         );
     }
     if entry.text("dpia").is_none() && active && explicit {
-        entry.mistake_with_code(
-            "dpia",
-            Code::DpiaMissing,
-            "must name the impact assessment (Art. 35(3)(b))",
-        );
+        entry.mistake_with_code("dpia", Code::DpiaMissing, "must name the impact assessment (Art. 35(3)(b))");
     }
     let within = entry.name("within", &names.purposes);
     let purpose = Purpose {
@@ -78,11 +68,7 @@ fn purpose(entry: &Entry<'_>, names: &Names<'_>) -> Purpose {
         validity: entry.period("validity"),
         ask_again_after: entry.period("ask_again_after"),
         notice: entry.name("notice", &names.notices).map(NoticeId::new),
-        channels: entry
-            .texts("channels")
-            .into_iter()
-            .map(Channel::new)
-            .collect(),
+        channels: entry.texts("channels").into_iter().map(Channel::new).collect(),
         within: within.map(PurposeId::new),
         minimum_proof: minimum_proof.unwrap_or(MinimumProof::Signal),
         double_opt_in: entry.flag("double_opt_in").unwrap_or_default(),
@@ -108,11 +94,7 @@ fn check_basis(entry: &Entry<'_>, purpose: &Purpose) {
         return;
     }
     if purpose.basis == LegalBasis::LegitimateInterests && purpose.lia.is_none() {
-        entry.mistake_with_code(
-            "lia",
-            Code::LiaRequired,
-            "must name the balancing test (Art. 6(1)(f))",
-        );
+        entry.mistake_with_code("lia", Code::LiaRequired, "must name the balancing test (Art. 6(1)(f))");
     }
     if on_consent && purpose.validity.is_none_or(jiff::Span::is_zero) {
         entry.mistake("validity", "must say how long a consent lasts");

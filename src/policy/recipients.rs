@@ -9,14 +9,8 @@ use crate::domain::recipient::{Recipient, RecipientRole, Safeguard};
 use super::entry::Entry;
 use super::names::Names;
 
-const ROLES: [RecipientRole; 3] = [
-    RecipientRole::Processor,
-    RecipientRole::Controller,
-    RecipientRole::Joint,
-];
-const SAFEGUARDS: [&str; 7] = [
-    "adequacy", "scc_m1", "scc_m2", "scc_m3", "scc_m4", "bcr", "code",
-];
+const ROLES: [RecipientRole; 3] = [RecipientRole::Processor, RecipientRole::Controller, RecipientRole::Joint];
+const SAFEGUARDS: [&str; 7] = ["adequacy", "scc_m1", "scc_m2", "scc_m3", "scc_m4", "bcr", "code"];
 const VERBS: [&str; 4] = ["suppress", "erase", "verify_erased", "access"];
 
 /// Reads every `[[recipient]]`.
@@ -32,18 +26,12 @@ pub(super) fn recipients(
         .collect()
 }
 
-fn recipient(
-    entry: &Entry<'_>,
-    names: &Names<'_>,
-    fields: &BTreeMap<FieldPath, Field>,
-) -> Recipient {
+fn recipient(entry: &Entry<'_>, names: &Names<'_>, fields: &BTreeMap<FieldPath, Field>) -> Recipient {
     let country = entry.required_text("country");
     let access_countries = entry.texts("access_countries");
-    for (key, country) in std::iter::once(("country", country)).chain(
-        access_countries
-            .iter()
-            .map(|country| ("access_countries", *country)),
-    ) {
+    for (key, country) in std::iter::once(("country", country))
+        .chain(access_countries.iter().map(|country| ("access_countries", *country)))
+    {
         if !country.is_empty() {
             entry.check_country(key, country);
         }
@@ -54,21 +42,11 @@ fn recipient(
     }
     let contract = entry.text("contract");
     if contract.is_none() && matches!(role, Some(RecipientRole::Processor | RecipientRole::Joint)) {
-        entry.mistake(
-            "contract",
-            "must name the contract or arrangement (Art. 28(3), 26)",
-        );
+        entry.mistake("contract", "must name the contract or arrangement (Art. 28(3), 26)");
     }
-    let safeguard = entry
-        .choice("safeguard", &SAFEGUARDS, |text| text)
-        .and_then(Safeguard::parse);
-    if matches!(safeguard, Some(ref safeguard) if *safeguard != Safeguard::Adequacy)
-        && entry.text("tia").is_none()
-    {
-        entry.mistake(
-            "tia",
-            "must name the transfer impact assessment of this safeguard (Art. 46)",
-        );
+    let safeguard = entry.choice("safeguard", &SAFEGUARDS, |text| text).and_then(Safeguard::parse);
+    if matches!(safeguard, Some(ref safeguard) if *safeguard != Safeguard::Adequacy) && entry.text("tia").is_none() {
+        entry.mistake("tia", "must name the transfer impact assessment of this safeguard (Art. 46)");
     }
     // Read for people, not for decisions: where a copy of the safeguard can be had (Art. 13(1)(f)).
     entry.text("safeguard_copy");
@@ -111,20 +89,11 @@ fn fields_per_purpose(
         let allowed = table.member_texts(purpose, value);
         for path in &allowed {
             table.check_name(purpose, path, &names.fields);
-            if fields
-                .get(*path)
-                .is_some_and(|field| !field.purposes.iter().any(|id| id.as_str() == purpose))
-            {
-                table.mistake(
-                    purpose,
-                    format!("`{path}` does not serve `{purpose}` (fields.toml)"),
-                );
+            if fields.get(*path).is_some_and(|field| !field.purposes.iter().any(|id| id.as_str() == purpose)) {
+                table.mistake(purpose, format!("`{path}` does not serve `{purpose}` (fields.toml)"));
             }
         }
-        purposes.insert(
-            PurposeId::new(purpose),
-            allowed.into_iter().map(FieldPath::new).collect(),
-        );
+        purposes.insert(PurposeId::new(purpose), allowed.into_iter().map(FieldPath::new).collect());
     }
     purposes
 }

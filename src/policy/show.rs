@@ -33,32 +33,18 @@ fn write_all(text: &mut String, policy: &Policy) -> std::fmt::Result {
             purpose.basis.as_str(),
             title(policy, &purpose.title)
         )?;
-        let fields = policy
-            .fields
-            .values()
-            .filter(|field| field.purposes.contains(&purpose.id));
-        writeln!(
-            text,
-            "  fields: {}",
-            join(fields.map(|field| field.path.as_str()))
-        )?;
+        let fields = policy.fields.values().filter(|field| field.purposes.contains(&purpose.id));
+        writeln!(text, "  fields: {}", join(fields.map(|field| field.path.as_str())))?;
         for recipient in policy.recipients.values() {
             if let Some(fields) = recipient.purposes.get(&purpose.id) {
                 let fields = join(fields.iter().map(|path| path.as_str()));
-                writeln!(
-                    text,
-                    "  to {} ({}): {fields}",
-                    recipient.id, recipient.country
-                )?;
+                writeln!(text, "  to {} ({}): {fields}", recipient.id, recipient.country)?;
             }
         }
     }
     writeln!(text)?;
     for recipient in policy.recipients.values() {
-        let safeguard = recipient
-            .safeguard
-            .as_ref()
-            .map_or("none named", |safeguard| safeguard.as_str());
+        let safeguard = recipient.safeguard.as_ref().map_or("none named", |safeguard| safeguard.as_str());
         writeln!(
             text,
             "recipient {} {} ({}, {}), safeguard {safeguard}",
@@ -69,48 +55,26 @@ fn write_all(text: &mut String, policy: &Policy) -> std::fmt::Result {
         )?;
     }
     for collector in policy.collectors.values() {
-        writeln!(
-            text,
-            "collector {} [{}, {}]",
-            collector.id,
-            collector.protocol.as_str(),
-            collector.trust.as_str()
-        )?;
+        writeln!(text, "collector {} [{}, {}]", collector.id, collector.protocol.as_str(), collector.trust.as_str())?;
     }
     for class in policy.retention.values() {
-        writeln!(
-            text,
-            "retention {} {} from {}",
-            class.id,
-            class.period,
-            class.starts.as_str()
-        )?;
+        writeln!(text, "retention {} {} from {}", class.id, class.period, class.starts.as_str())?;
     }
     for notice in policy.notices.values() {
         let hash: String = hex(&notice.text_hash).chars().take(16).collect();
-        writeln!(
-            text,
-            "notice {} {} {} {hash}",
-            notice.id, notice.version, notice.language
-        )?;
+        writeln!(text, "notice {} {} {} {hash}", notice.id, notice.version, notice.language)?;
     }
     Ok(())
 }
 
 fn title<'a>(policy: &Policy, titles: &'a Translations) -> &'a str {
     let first = policy.controller.languages.first();
-    first
-        .and_then(|language| titles.get(language))
-        .map_or("", String::as_str)
+    first.and_then(|language| titles.get(language)).map_or("", String::as_str)
 }
 
 fn join<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     let texts: Vec<&str> = texts.collect();
-    if texts.is_empty() {
-        "none".to_owned()
-    } else {
-        texts.join(", ")
-    }
+    if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
 }
 
 /// Lower-case hexadecimal.

@@ -8,10 +8,7 @@ static EXAMPLE: include_dir::Dir<'_> = include_dir::include_dir!("$CARGO_MANIFES
 fn example() -> Files {
     fn gather(dir: &include_dir::Dir<'_>, files: &mut Files) {
         for file in dir.files() {
-            files.insert(
-                file.path().to_str().unwrap().to_owned(),
-                file.contents().to_vec(),
-            );
+            files.insert(file.path().to_str().unwrap().to_owned(), file.contents().to_vec());
         }
         dir.dirs().for_each(|dir| gather(dir, files));
     }
@@ -27,14 +24,7 @@ fn load_example(files: &Files) -> Result<Policy, Vec<Mistake>> {
 #[test]
 fn the_shipped_policy_is_clean() {
     if let Err(mistakes) = load_example(&example()) {
-        panic!(
-            "{}",
-            mistakes
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("\n")
-        );
+        panic!("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
     }
 }
 
@@ -48,14 +38,7 @@ fn after(file: &str, from: &str, to: &str) -> Vec<Mistake> {
 }
 
 /// One replacement, and the mistake that must follow: file, key, code, words in what or hint.
-type Row = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    Option<Code>,
-    &'static str,
-);
+type Row = (&'static str, &'static str, &'static str, &'static str, Option<Code>, &'static str);
 
 #[rustfmt::skip] // A table is read row by row.
 const MISTAKES: &[Row] = &[
@@ -138,9 +121,9 @@ const MISTAKES: &[Row] = &[
 fn each_mistake_is_found_at_its_place() {
     for (file, from, to, key, code, words) in MISTAKES {
         let mistakes = after(file, from, to);
-        let found = mistakes.iter().any(|mistake| {
-            mistake.key == *key && mistake.code == *code && mistake.to_string().contains(words)
-        });
+        let found = mistakes
+            .iter()
+            .any(|mistake| mistake.key == *key && mistake.code == *code && mistake.to_string().contains(words));
         let all: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         assert!(found, "`{from}` → `{to}` in {file} gave {all:#?}");
     }
@@ -150,53 +133,31 @@ fn each_mistake_is_found_at_its_place() {
 fn all_mistakes_come_together_with_their_lines() {
     let mut files = example();
     let purposes = String::from_utf8(files["purposes.toml"].clone()).unwrap();
-    let purposes = purposes.replace("lia = \"LIA-3\"\n", "").replacen(
-        "basis = \"contract\"",
-        "basis = \"x\"\nbasiss = 1",
-        1,
-    );
+    let purposes =
+        purposes.replace("lia = \"LIA-3\"\n", "").replacen("basis = \"contract\"", "basis = \"x\"\nbasiss = 1", 1);
     files.insert("purposes.toml".into(), purposes.into_bytes());
     files.insert("notices/shop/01.de.md".into(), b"+++\n+++\n".to_vec());
     files.remove("collectors.toml");
     let mistakes = load_example(&files).unwrap_err();
     let has = |file: &str, key: &str, line: Option<usize>| {
-        mistakes
-            .iter()
-            .any(|found| found.file == file && found.key == key && found.line == line)
+        mistakes.iter().any(|found| found.file == file && found.key == key && found.line == line)
     };
-    assert!(
-        has("purposes.toml", "purpose[order_handling].basis", Some(7)),
-        "{mistakes:#?}"
-    );
-    assert!(
-        has("purposes.toml", "purpose[order_handling].basiss", Some(8)),
-        "{mistakes:#?}"
-    );
-    assert!(
-        mistakes
-            .iter()
-            .any(|found| found.code == Some(Code::LiaRequired))
-    );
+    assert!(has("purposes.toml", "purpose[order_handling].basis", Some(7)), "{mistakes:#?}");
+    assert!(has("purposes.toml", "purpose[order_handling].basiss", Some(8)), "{mistakes:#?}");
+    assert!(mistakes.iter().any(|found| found.code == Some(Code::LiaRequired)));
     assert!(has("notices/shop/01.de.md", "", None), "{mistakes:#?}");
     assert!(has("collectors.toml", "", None), "{mistakes:#?}");
 }
 
 #[test]
 fn files_are_plain_text() {
-    let broken: [(&[u8], &str); 3] = [
-        (b"\xff", "not UTF-8"),
-        (b"\xef\xbb\xbf", "byte order mark"),
-        (b"a = 1\r\n", "carriage returns"),
-    ];
+    let broken: [(&[u8], &str); 3] =
+        [(b"\xff", "not UTF-8"), (b"\xef\xbb\xbf", "byte order mark"), (b"a = 1\r\n", "carriage returns")];
     for (bytes, words) in broken {
         let mut files = example();
         files.insert("fields.toml".into(), bytes.to_vec());
         let mistakes = load_example(&files).unwrap_err();
-        assert!(
-            mistakes
-                .iter()
-                .any(|mistake| mistake.file == "fields.toml" && mistake.what.contains(words))
-        );
+        assert!(mistakes.iter().any(|mistake| mistake.file == "fields.toml" && mistake.what.contains(words)));
     }
 }
 
@@ -211,20 +172,8 @@ fn a_purpose_that_is_off_may_be_unfinished() {
     purposes.extend_from_slice(b"active = true\n");
     files.insert("purposes.toml".into(), purposes);
     let mistakes = load_example(&files).unwrap_err();
-    for key in [
-        "basis",
-        "term",
-        "title",
-        "description",
-        "validity",
-        "notice",
-    ] {
-        assert!(
-            mistakes
-                .iter()
-                .any(|mistake| mistake.key == format!("purpose[later].{key}")),
-            "{key}: {mistakes:#?}"
-        );
+    for key in ["basis", "term", "title", "description", "validity", "notice"] {
+        assert!(mistakes.iter().any(|mistake| mistake.key == format!("purpose[later].{key}")), "{key}: {mistakes:#?}");
     }
 }
 
@@ -232,43 +181,24 @@ fn a_purpose_that_is_off_may_be_unfinished() {
 fn a_published_text_never_changes() {
     let mut files = example();
     let policy = load_example(&files).unwrap();
-    let known: KnownNotices = policy
-        .notices
-        .iter()
-        .map(|(key, notice)| (key.clone(), notice.text_hash))
-        .collect();
+    let known: KnownNotices = policy.notices.iter().map(|(key, notice)| (key.clone(), notice.text_hash)).collect();
     assert!(load(&files, &known).is_ok());
     files.get_mut("notices/shop/1.fa.md").unwrap().push(b'\n');
     let mistakes = load(&files, &known).unwrap_err();
     assert_eq!(mistakes.len(), 1);
-    assert!(
-        mistakes[0].to_string().contains("published before"),
-        "{}",
-        mistakes[0]
-    );
+    assert!(mistakes[0].to_string().contains("published before"), "{}", mistakes[0]);
 }
 
 #[test]
 fn the_hash_names_paths_and_bytes() {
     let hash = |files: &[(&str, &str)]| {
-        content_hash(
-            &files
-                .iter()
-                .map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()))
-                .collect(),
-        )
+        content_hash(&files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect())
     };
-    assert_eq!(
-        hash(&[("a", "1"), ("b", "2")]),
-        hash(&[("b", "2"), ("a", "1")])
-    );
+    assert_eq!(hash(&[("a", "1"), ("b", "2")]), hash(&[("b", "2"), ("a", "1")]));
     assert_ne!(hash(&[("a", "1"), ("b", "2")]), hash(&[("a", "1b2")]));
     assert_ne!(hash(&[("a", "1")]), hash(&[("a", "1 ")]));
     // Computed by hand from the documented form, with another implementation of SHA-256.
-    assert_eq!(
-        show::hex(&hash(&[("a", "1")]).0),
-        "f25f6308ca9300daab7e94abc26c209f9e6177f50ea36d2bcc8119db26c54a9e"
-    );
+    assert_eq!(show::hex(&hash(&[("a", "1")]).0), "f25f6308ca9300daab7e94abc26c209f9e6177f50ea36d2bcc8119db26c54a9e");
 }
 
 #[test]
@@ -277,9 +207,7 @@ fn a_diff_tells_what_widens() {
     assert_eq!(diff(&old, &old), vec![]);
     let mut files = example();
     let edit = |files: &mut Files, file: &str, from: &str, to: &str| {
-        let text = String::from_utf8(files[file].clone())
-            .unwrap()
-            .replacen(from, to, 1);
+        let text = String::from_utf8(files[file].clone()).unwrap().replacen(from, to, 1);
         files.insert(file.to_owned(), text.into_bytes());
     };
     edit(
@@ -288,24 +216,14 @@ fn a_diff_tells_what_widens() {
         "newsletter = [\"traits.email\", ",
         "newsletter = [\"traits.email\", \"traits.lastName\", ",
     );
-    edit(
-        &mut files,
-        "fields.toml",
-        "\"newsletter\", \"bookkeeping\"]",
-        "\"bookkeeping\"]",
-    );
+    edit(&mut files, "fields.toml", "\"newsletter\", \"bookkeeping\"]", "\"bookkeeping\"]");
     edit(
         &mut files,
         "fields.toml",
         "path = \"traits.lastName\"\ncategory = \"Name\"\npurposes = [",
         "path = \"traits.lastName\"\ncategory = \"Name\"\npurposes = [\"newsletter\", ",
     );
-    edit(
-        &mut files,
-        "recipients.toml",
-        "\"traits.firstName\", \"context.locale\"",
-        "\"context.locale\"",
-    );
+    edit(&mut files, "recipients.toml", "\"traits.firstName\", \"context.locale\"", "\"context.locale\"");
     let new = load_example(&files).unwrap();
     let words: Vec<String> = diff(&old, &new).iter().map(ToString::to_string).collect();
     assert_eq!(

@@ -34,32 +34,14 @@ pub(super) fn check(policy: &Policy, contents: &Contents, report: &Report) {
 }
 
 fn newest_version(policy: &Policy, id: &NoticeId) -> Option<u32> {
-    policy
-        .notices
-        .values()
-        .filter(|notice| notice.id == *id)
-        .map(|notice| notice.version)
-        .max()
+    policy.notices.values().filter(|notice| notice.id == *id).map(|notice| notice.version).max()
 }
 
-fn check_languages(
-    policy: &Policy,
-    purpose: &Purpose,
-    id: &NoticeId,
-    newest: u32,
-    report: &Report,
-) {
+fn check_languages(policy: &Policy, purpose: &Purpose, id: &NoticeId, newest: u32, report: &Report) {
     for language in &policy.controller.languages {
-        if !policy
-            .notices
-            .contains_key(&(id.clone(), newest, language.clone()))
-        {
+        if !policy.notices.contains_key(&(id.clone(), newest, language.clone())) {
             let what = format!("notice `{id}` has no text in `{language}`");
-            let mistake = Mistake::at(
-                "purposes.toml",
-                format!("purpose[{}].notice", purpose.id),
-                what,
-            );
+            let mistake = Mistake::at("purposes.toml", format!("purpose[{}].notice", purpose.id), what);
             let hint = format!("write notices/{id}/{newest}.{language}.md");
             report.add(mistake.with_code(Code::NoticeIncomplete).with_hint(hint));
         }
@@ -71,18 +53,13 @@ fn check_disclosure(policy: &Policy, purpose: &Purpose, notice: &Notice, report:
     let (id, version) = (&notice.id, notice.version);
     let key = format!("purpose[{}].notice", purpose.id);
     let incomplete = |what: String| {
-        report
-            .add(Mistake::at("purposes.toml", key.clone(), what).with_code(Code::NoticeIncomplete));
+        report.add(Mistake::at("purposes.toml", key.clone(), what).with_code(Code::NoticeIncomplete));
     };
     if !notice.purposes.contains(&purpose.id) {
-        incomplete(format!(
-            "version {version} of `{id}` does not name this purpose"
-        ));
+        incomplete(format!("version {version} of `{id}` does not name this purpose"));
     }
     for recipient in policy.recipients.values() {
-        if recipient.purposes.contains_key(&purpose.id)
-            && !notice.recipients.contains(&recipient.id)
-        {
+        if recipient.purposes.contains_key(&purpose.id) && !notice.recipients.contains(&recipient.id) {
             incomplete(format!(
                 "version {version} of `{id}` does not name `{}`, which receives data for it",
                 recipient.id
@@ -90,10 +67,7 @@ fn check_disclosure(policy: &Policy, purpose: &Purpose, notice: &Notice, report:
         }
     }
     for field in policy.fields.values() {
-        if field.personal
-            && field.purposes.contains(&purpose.id)
-            && !notice.categories.contains(&field.category)
-        {
+        if field.personal && field.purposes.contains(&purpose.id) && !notice.categories.contains(&field.category) {
             incomplete(format!(
                 "version {version} of `{id}` does not name the category `{}` of `{}`",
                 field.category, field.path
@@ -104,10 +78,7 @@ fn check_disclosure(policy: &Policy, purpose: &Purpose, notice: &Notice, report:
 
 /// The parts that every notice needs, and those that this one does.
 fn check_parts(policy: &Policy, notice: &Notice, parts: &[String], report: &Report) {
-    let file = format!(
-        "notices/{}/{}.{}.md",
-        notice.id, notice.version, notice.language
-    );
+    let file = format!("notices/{}/{}.{}.md", notice.id, notice.version, notice.language);
     let third: Vec<&str> = notice
         .recipients
         .iter()
@@ -120,19 +91,9 @@ fn check_parts(policy: &Policy, notice: &Notice, parts: &[String], report: &Repo
         .iter()
         .filter_map(|id| policy.purposes.get(id))
         .any(|purpose| purpose.basis == LegalBasis::Consent);
-    let always = [
-        "controller",
-        "dpo",
-        "purposes",
-        "recipients",
-        "retention",
-        "rights",
-        "complaint",
-    ];
-    let needed = always
-        .into_iter()
-        .chain((!third.is_empty()).then_some("transfers"))
-        .chain(on_consent.then_some("withdrawal"));
+    let always = ["controller", "dpo", "purposes", "recipients", "retention", "rights", "complaint"];
+    let needed =
+        always.into_iter().chain((!third.is_empty()).then_some("transfers")).chain(on_consent.then_some("withdrawal"));
     for part in needed {
         if !parts.iter().any(|contained| contained == part) {
             let what = format!("lacks the part `{part}`{}", article(part));

@@ -62,10 +62,7 @@ pub fn segment(stated: &Preferences<'_>, map: &Categories) -> Option<Signal> {
         Preferences::Unreadable => signal(map, true, 0, |_| None),
         Preferences::Stated(preferences) => {
             let unreadable = preferences.iter().any(|(_, choice)| choice.is_none());
-            let unmapped = preferences
-                .iter()
-                .filter(|(id, _)| !map.contains_key(id.as_ref()))
-                .count();
+            let unmapped = preferences.iter().filter(|(id, _)| !map.contains_key(id.as_ref())).count();
             signal(map, unreadable, unmapped, |id| {
                 let stated = preferences.iter().find(|(name, _)| name == id);
                 stated.and_then(|(_, choice)| *choice)
@@ -82,26 +79,14 @@ pub fn rudderstack(stated: &Management<'_>, map: &Categories) -> Option<Signal> 
     match stated {
         Management::Absent => None,
         Management::Unreadable => signal(map, true, 0, |_| None),
-        Management::Stated {
-            provider,
-            allowed,
-            denied,
-        } => {
+        Management::Stated { provider, allowed, denied } => {
             let unreadable = allowed.unreadable || denied.unreadable;
             if !unreadable && allowed.ids.is_empty() && denied.ids.is_empty() {
                 return None;
             }
-            let known = provider.as_ref().is_some_and(|name| {
-                PROVIDERS
-                    .iter()
-                    .any(|known| name.eq_ignore_ascii_case(known))
-            });
-            let unmapped = allowed
-                .ids
-                .iter()
-                .chain(&denied.ids)
-                .filter(|id| !map.contains_key(id.as_ref()))
-                .count();
+            let known =
+                provider.as_ref().is_some_and(|name| PROVIDERS.iter().any(|known| name.eq_ignore_ascii_case(known)));
+            let unmapped = allowed.ids.iter().chain(&denied.ids).filter(|id| !map.contains_key(id.as_ref())).count();
             signal(map, unreadable || !known, unmapped, |id| {
                 if denied.ids.iter().any(|name| name == id) {
                     Some(false)
@@ -135,13 +120,7 @@ fn signal(
         let said = choice(id);
         for purpose in &category.purposes {
             if !tallies.iter().any(|tally| tally.purpose == purpose) {
-                tallies.push(Tally {
-                    purpose,
-                    any: true,
-                    granted: false,
-                    denied: false,
-                    omitted: false,
-                });
+                tallies.push(Tally { purpose, any: true, granted: false, denied: false, omitted: false });
             }
             let Some(tally) = tallies.iter_mut().find(|tally| tally.purpose == purpose) else {
                 continue;
@@ -152,15 +131,8 @@ fn signal(
             tally.omitted |= said.is_none();
         }
     }
-    let says = tallies
-        .into_iter()
-        .map(|tally| (tally.purpose.clone(), tally.says(unreadable)))
-        .collect();
-    Some(Signal {
-        kind: SignalKind::Categories,
-        says,
-        unmapped,
-    })
+    let says = tallies.into_iter().map(|tally| (tally.purpose.clone(), tally.says(unreadable))).collect();
+    Some(Signal { kind: SignalKind::Categories, says, unmapped })
 }
 
 impl Tally<'_> {
@@ -181,10 +153,7 @@ mod tests {
     use super::*;
 
     fn map(any: bool) -> Categories {
-        let category = |purpose: &str| CategoryMap {
-            purposes: vec![PurposeId::new(purpose)],
-            any,
-        };
+        let category = |purpose: &str| CategoryMap { purposes: vec![PurposeId::new(purpose)], any };
         Categories::from([
             ("Advertising".to_owned(), category("ads")),
             ("Social".to_owned(), category("ads")),
@@ -194,34 +163,20 @@ mod tests {
 
     fn says(signal: Option<Signal>, purpose: &str) -> Option<Says> {
         let says = signal?.says;
-        says.into_iter()
-            .find_map(|(id, says)| (id.as_str() == purpose).then_some(says))
+        says.into_iter().find_map(|(id, says)| (id.as_str() == purpose).then_some(says))
     }
 
     fn stated(pairs: &[(&'static str, Option<bool>)]) -> Preferences<'static> {
-        let pairs = pairs
-            .iter()
-            .map(|(id, choice)| (Cow::Borrowed(*id), *choice));
+        let pairs = pairs.iter().map(|(id, choice)| (Cow::Borrowed(*id), *choice));
         Preferences::Stated(pairs.collect())
     }
 
     fn ids(names: &[&'static str]) -> Ids<'static> {
-        Ids {
-            ids: names.iter().map(|name| Cow::Borrowed(*name)).collect(),
-            unreadable: false,
-        }
+        Ids { ids: names.iter().map(|name| Cow::Borrowed(*name)).collect(), unreadable: false }
     }
 
-    fn managed(
-        allowed: Ids<'static>,
-        denied: Ids<'static>,
-        provider: &'static str,
-    ) -> Management<'static> {
-        Management::Stated {
-            provider: Some(Cow::Borrowed(provider)),
-            allowed,
-            denied,
-        }
+    fn managed(allowed: Ids<'static>, denied: Ids<'static>, provider: &'static str) -> Management<'static> {
+        Management::Stated { provider: Some(Cow::Borrowed(provider)), allowed, denied }
     }
 
     #[test]
@@ -233,26 +188,11 @@ mod tests {
         assert_eq!(ads(&Preferences::Unreadable), Some(Says::Undecodable));
         assert_eq!(ads(&stated(&[])), Some(Says::Omits));
         assert_eq!(ads(&stated(&[("Advertising", yes)])), Some(Says::Omits));
-        assert_eq!(
-            ads(&stated(&[("Advertising", yes), ("Social", yes)])),
-            Some(Says::Allows)
-        );
-        assert_eq!(
-            ads(&stated(&[("Advertising", yes), ("Social", no)])),
-            Some(Says::Denies)
-        );
-        assert_eq!(
-            ads(&stated(&[("advertising", yes), ("Social", yes)])),
-            Some(Says::Omits)
-        );
-        assert_eq!(
-            ads(&stated(&[("Advertising", yes), ("Social", None)])),
-            Some(Says::Undecodable)
-        );
-        assert_eq!(
-            ads(&stated(&[("Advertising", no), ("Analytics", None)])),
-            Some(Says::Denies)
-        );
+        assert_eq!(ads(&stated(&[("Advertising", yes), ("Social", yes)])), Some(Says::Allows));
+        assert_eq!(ads(&stated(&[("Advertising", yes), ("Social", no)])), Some(Says::Denies));
+        assert_eq!(ads(&stated(&[("advertising", yes), ("Social", yes)])), Some(Says::Omits));
+        assert_eq!(ads(&stated(&[("Advertising", yes), ("Social", None)])), Some(Says::Undecodable));
+        assert_eq!(ads(&stated(&[("Advertising", no), ("Analytics", None)])), Some(Says::Denies));
         let unknown = segment(&stated(&[("X", yes), ("Analytics", yes)]), &map(false));
         assert_eq!(unknown.map(|signal| signal.unmapped), Some(1));
     }
@@ -262,10 +202,7 @@ mod tests {
         let given = stated(&[("Advertising", Some(true)), ("Social", Some(false))]);
         assert_eq!(says(segment(&given, &map(true)), "ads"), Some(Says::Allows));
         let neither = stated(&[("Social", Some(false))]);
-        assert_eq!(
-            says(segment(&neither, &map(true)), "ads"),
-            Some(Says::Denies)
-        );
+        assert_eq!(says(segment(&neither, &map(true)), "ads"), Some(Says::Denies));
     }
 
     #[test]
@@ -275,29 +212,11 @@ mod tests {
         assert_eq!(of(&Management::Absent), None);
         assert_eq!(of(&Management::Unreadable), Some(Says::Undecodable));
         assert_eq!(of(&managed(ids(&[]), ids(&[]), "custom")), None);
-        assert_eq!(
-            of(&managed(ids(&["Social"]), ids(&[]), "custom")),
-            Some(Says::Omits)
-        );
-        assert_eq!(
-            of(&managed(ids(&both), ids(&[]), "custom")),
-            Some(Says::Allows)
-        );
-        assert_eq!(
-            of(&managed(ids(&both), ids(&["Social"]), "oneTrust")),
-            Some(Says::Denies)
-        );
-        assert_eq!(
-            of(&managed(ids(&both), ids(&[]), "homemade")),
-            Some(Says::Undecodable)
-        );
-        let broken = Ids {
-            unreadable: true,
-            ..Ids::default()
-        };
-        assert_eq!(
-            of(&managed(ids(&both), broken, "custom")),
-            Some(Says::Undecodable)
-        );
+        assert_eq!(of(&managed(ids(&["Social"]), ids(&[]), "custom")), Some(Says::Omits));
+        assert_eq!(of(&managed(ids(&both), ids(&[]), "custom")), Some(Says::Allows));
+        assert_eq!(of(&managed(ids(&both), ids(&["Social"]), "oneTrust")), Some(Says::Denies));
+        assert_eq!(of(&managed(ids(&both), ids(&[]), "homemade")), Some(Says::Undecodable));
+        let broken = Ids { unreadable: true, ..Ids::default() };
+        assert_eq!(of(&managed(ids(&both), broken, "custom")), Some(Says::Undecodable));
     }
 }

@@ -23,10 +23,7 @@ pub fn signal(purposes: &[PurposeId]) -> Option<Signal> {
     }
     Some(Signal {
         kind: SignalKind::Gpc,
-        says: purposes
-            .iter()
-            .map(|purpose| (purpose.clone(), Says::Denies))
-            .collect(),
+        says: purposes.iter().map(|purpose| (purpose.clone(), Says::Denies)).collect(),
         unmapped: 0,
     })
 }

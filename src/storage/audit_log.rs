@@ -178,7 +178,8 @@ fn stored_head(row: HeadRow) -> Result<LogHead> {
         last_time,
         epoch,
         minimum_index: u64::try_from(minimum_index).map_err(|_| Error::Malformed { table: "audit_log" })?,
-        frontier: Frontier::from_bytes(size, &frontier).map_err(|_| Error::DamagedLog("the stored frontier does not fit the size"))?,
+        frontier: Frontier::from_bytes(size, &frontier)
+            .map_err(|_| Error::DamagedLog("the stored frontier does not fit the size"))?,
     })
 }
 
@@ -187,7 +188,8 @@ fn stored_head(row: HeadRow) -> Result<LogHead> {
 /// # Errors
 /// When the store cannot be read.
 pub fn head(connection: &mut Connection) -> Result<Option<LogHead>> {
-    let row: Option<HeadRow> = on!(connection, c => audit_log::table.find(LOG).select(head_columns!()).first(c).optional())?;
+    let row: Option<HeadRow> =
+        on!(connection, c => audit_log::table.find(LOG).select(head_columns!()).first(c).optional())?;
     row.map(stored_head).transpose()
 }
 
@@ -208,7 +210,12 @@ pub(super) fn take_head(connection: &mut Connection) -> Result<(LogHead, Option<
 }
 
 /// Appends leaves in order and moves the head. Gives the position of each.
-pub(super) fn append(connection: &mut Connection, mut head: LogHead, time: Micros, leaves: &[&LeafRow]) -> Result<Vec<u64>> {
+pub(super) fn append(
+    connection: &mut Connection,
+    mut head: LogHead,
+    time: Micros,
+    leaves: &[&LeafRow],
+) -> Result<Vec<u64>> {
     let from = head.size;
     let stamp = u64::try_from(time.0).map_err(|_| Error::DamagedLog("the clock stands before 1970"))?;
     let mut rows = Vec::with_capacity(leaves.len());
@@ -428,7 +435,10 @@ pub fn parts_between(connection: &mut Connection, from: u64, to: u64) -> Result<
         ))
         .select((audit_sealed::entry, audit_sealed::role, audit_sealed::sealed))
         .load(c))?;
-    Ok(rows.into_iter().map(|(entry, role, sealed)| (entry.into(), u8::try_from(role).unwrap_or(u8::MAX), sealed)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(entry, role, sealed)| (entry.into(), u8::try_from(role).unwrap_or(u8::MAX), sealed))
+        .collect())
 }
 
 /// Position, bytes and stored hash of the first leaf from `from` on, whatever the columns beside it
@@ -457,7 +467,8 @@ pub fn checkpoint_sample(connection: &mut Connection, newest: i64, others: i64) 
         checkpoints(connection, newest)?.into_iter().map(|(size, note, _)| (size, note)).collect();
     let Some((oldest, _)) = sample.last() else { return Ok(sample) };
     let oldest = i64::try_from(*oldest).unwrap_or(i64::MAX);
-    let before = || audit_checkpoint::table.filter(audit_checkpoint::log.eq(LOG).and(audit_checkpoint::size.lt(oldest)));
+    let before =
+        || audit_checkpoint::table.filter(audit_checkpoint::log.eq(LOG).and(audit_checkpoint::size.lt(oldest)));
     let count: i64 = on!(&mut *connection, c => before().count().get_result(c))?;
     let step = count.checked_div(others).unwrap_or(0) + 1;
     let rows: Vec<(i64, String)> = on!(connection, c => before()
@@ -579,7 +590,11 @@ fn stored_part((entry, role, holder, class, sealed): PartColumns) -> StoredPart 
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn parts_about(connection: &mut Connection, holders: &[Id16], events: &[u16]) -> Result<Vec<(StoredLeaf, StoredPart)>> {
+pub fn parts_about(
+    connection: &mut Connection,
+    holders: &[Id16],
+    events: &[u16],
+) -> Result<Vec<(StoredLeaf, StoredPart)>> {
     let events: Vec<i16> = events.iter().filter_map(|event| i16::try_from(*event).ok()).collect();
     let rows: Vec<(LeafColumns, PartColumns)> = on!(connection, c => audit_sealed::table
         .inner_join(audit_leaf::table.on(audit_leaf::entry.eq(audit_sealed::entry)))

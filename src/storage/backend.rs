@@ -61,10 +61,7 @@ impl Location {
             return Err(Error::Location("a database URL begins with sqlite: or postgres://"));
         }
         let mut url = url::Url::parse(text).map_err(|_| Error::Location("this is not a URL"))?;
-        let schema = url
-            .query_pairs()
-            .find(|(key, _)| key == "amanat_schema")
-            .map(|(_, value)| value.into_owned());
+        let schema = url.query_pairs().find(|(key, _)| key == "amanat_schema").map(|(_, value)| value.into_owned());
         if let Some(schema) = &schema {
             let plain = schema.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
             if schema.is_empty() || !plain {
@@ -137,10 +134,9 @@ fn connect_sqlite(path: &std::path::Path) -> Result<Connection> {
          PRAGMA cache_size = -16384;
          PRAGMA wal_autocheckpoint = 0;",
     )?;
-    let mode: String = diesel::select(diesel::dsl::sql::<diesel::sql_types::Text>(
-        "(SELECT journal_mode FROM pragma_journal_mode)",
-    ))
-    .get_result(&mut connection)?;
+    let mode: String =
+        diesel::select(diesel::dsl::sql::<diesel::sql_types::Text>("(SELECT journal_mode FROM pragma_journal_mode)"))
+            .get_result(&mut connection)?;
     if !mode.eq_ignore_ascii_case("wal") {
         return Err(Error::NotDurable("SQLite did not enter WAL mode; is the folder on a network file system?"));
     }
@@ -151,7 +147,8 @@ fn connect_sqlite_to_read(path: &std::path::Path) -> Result<Connection> {
     let text = path.to_str().ok_or(Error::Location("the database path is not UTF-8"))?;
     let escaped = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let open = |mode: &str| -> Result<SqliteConnection> {
-        let mut connection = SqliteConnection::establish(&format!("file:{escaped}?{mode}")).map_err(Error::Unavailable)?;
+        let mut connection =
+            SqliteConnection::establish(&format!("file:{escaped}?{mode}")).map_err(Error::Unavailable)?;
         connection.batch_execute(
             "PRAGMA busy_timeout = 10000;
              PRAGMA query_only = ON;
@@ -175,12 +172,11 @@ fn connect_sqlite_to_read(path: &std::path::Path) -> Result<Connection> {
 
 fn connect_postgres(url: &str, schema: Option<&str>) -> Result<Connection> {
     let mut connection = PgConnection::establish(url).map_err(Error::Unavailable)?;
-    connection.batch_execute("SET synchronous_commit = on; SET timezone = 'UTC'; SET client_min_messages = warning;")?;
+    connection
+        .batch_execute("SET synchronous_commit = on; SET timezone = 'UTC'; SET client_min_messages = warning;")?;
     if let Some(schema) = schema {
         // The name was checked to be a plain word when the location was parsed.
-        connection.batch_execute(&format!(
-            "CREATE SCHEMA IF NOT EXISTS {schema}; SET search_path TO {schema};"
-        ))?;
+        connection.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}; SET search_path TO {schema};"))?;
     }
     let setting = |name: &str, connection: &mut PgConnection| -> Result<String> {
         Ok(diesel::select(diesel::dsl::sql::<diesel::sql_types::Text>(&format!("current_setting('{name}')")))

@@ -110,7 +110,10 @@ impl Writer {
             }
             Err(error) => {
                 if !self.failing {
-                    tracing::error!(error = crate::telemetry::cause(&error), "a batch of changes could not be committed");
+                    tracing::error!(
+                        error = crate::telemetry::cause(&error),
+                        "a batch of changes could not be committed"
+                    );
                 }
                 self.failing = true;
                 let passing = error.is_passing();
@@ -141,7 +144,11 @@ impl Writer {
         }
     }
 
-    fn attempt(&mut self, batch: &mut [Job], isolation: Isolation) -> std::result::Result<Vec<Result<Outcome>>, Failure> {
+    fn attempt(
+        &mut self,
+        batch: &mut [Job],
+        isolation: Isolation,
+    ) -> std::result::Result<Vec<Result<Outcome>>, Failure> {
         let begin = match &self.connection {
             Connection::Sqlite(_) => "BEGIN IMMEDIATE",
             Connection::Postgres(_) => "BEGIN",
@@ -273,7 +280,10 @@ impl Writer {
             return;
         };
         if let Err(error) = self.connection.execute_script(script) {
-            tracing::debug!(error = crate::telemetry::cause(&error), "the write-ahead log could not be checkpointed now");
+            tracing::debug!(
+                error = crate::telemetry::cause(&error),
+                "the write-ahead log could not be checkpointed now"
+            );
         }
     }
 }
@@ -345,13 +355,18 @@ fn policy_in_force(connection: &mut Connection) -> Result<PolicyHash> {
 
 fn is_stale(unit: &Unit, transaction: &Transaction<'_>) -> bool {
     unit.policy.is_some_and(|policy| policy != transaction.policy)
-        || unit.rests_on.iter().any(|expected| {
-            expected.version.is_some_and(|seen| transaction.version(expected.subject) != Some(seen))
-        })
+        || unit
+            .rests_on
+            .iter()
+            .any(|expected| expected.version.is_some_and(|seen| transaction.version(expected.subject) != Some(seen)))
 }
 
 /// The fixed list of statements of the hot path, over all collected units that still stand.
-fn insert_collected(transaction: &mut Transaction<'_>, units: &[&mut Unit], verdicts: &mut [Option<Outcome>]) -> Result<()> {
+fn insert_collected(
+    transaction: &mut Transaction<'_>,
+    units: &[&mut Unit],
+    verdicts: &mut [Option<Outcome>],
+) -> Result<()> {
     let mut standing: Vec<(usize, &Collect)> = units
         .iter()
         .enumerate()

@@ -10,7 +10,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{Binary, Integer, Nullable, SmallInt, Text};
 
 use crate::domain::consent::{ConsentEventKind, NoticeShown, Proof, Scope};
-use crate::domain::id::{Channel, CollectorId, ConsentEventId, ConsentId, EntryId, InteractionId, NoticeId, PurposeId, SubjectId};
+use crate::domain::id::{
+    Channel, CollectorId, ConsentEventId, ConsentId, EntryId, InteractionId, NoticeId, PurposeId, SubjectId,
+};
 use crate::domain::policy::PolicyHash;
 
 use super::backend::{bulk_insert, on};
@@ -254,8 +256,7 @@ pub fn of_subjects(connection: &mut Connection, subjects: &[SubjectId]) -> Resul
 /// # Errors
 /// As [`of_subjects`].
 pub fn find(connection: &mut Connection, id: ConsentId) -> Result<Option<StoredLine>> {
-    let subject: Option<Id16> =
-        on!(connection, c => consent_line::table.find(Id16::from(id)).select(consent_line::subject).first(c).optional())?;
+    let subject: Option<Id16> = on!(connection, c => consent_line::table.find(Id16::from(id)).select(consent_line::subject).first(c).optional())?;
     let Some(subject) = subject else { return Ok(None) };
     Ok(of_subjects(connection, &[subject.into()])?.into_iter().find(|line| line.id == id))
 }

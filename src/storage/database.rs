@@ -15,7 +15,8 @@ use super::{Connection, Error, Location, Outcome, Result, Unit};
 pub use super::committer::Head;
 
 const SQLITE: diesel_migrations::EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/data/sqlite");
-const POSTGRES: diesel_migrations::EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/data/postgres");
+const POSTGRES: diesel_migrations::EmbeddedMigrations =
+    diesel_migrations::embed_migrations!("migrations/data/postgres");
 
 /// How long a write waits for a place in a full queue.
 const QUEUE_WAIT: Duration = Duration::from_secs(5);
@@ -94,7 +95,10 @@ impl Database {
     ///
     /// # Errors
     /// What `read` fails with, and when no connection becomes free.
-    pub async fn read<T: Send + 'static>(&self, read: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static) -> Result<T> {
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let readers = self.readers.clone();
         tokio::task::spawn_blocking(move || read(&mut *readers.get().map_err(Error::Exhausted)?))
             .await
@@ -105,7 +109,10 @@ impl Database {
     ///
     /// # Errors
     /// As [`Database::read`].
-    pub async fn snapshot<T: Send + 'static>(&self, read: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static) -> Result<T> {
+    pub async fn snapshot<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         self.read(move |connection| {
             let begin = match connection {
                 Connection::Sqlite(_) => "BEGIN",

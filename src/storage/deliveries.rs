@@ -205,7 +205,11 @@ pub fn open_count(connection: &mut Connection) -> Result<i64> {
 /// When the store cannot be read.
 pub fn unsettled(connection: &mut Connection) -> Result<Vec<(RecipientId, DeliveryState, i64)>> {
     let mut found = Vec::new();
-    for (state, literal) in [(DeliveryState::Due, "delivery.state = 0"), (DeliveryState::Sending, "delivery.state = 1"), (DeliveryState::Dead, "delivery.state = 4")] {
+    for (state, literal) in [
+        (DeliveryState::Due, "delivery.state = 0"),
+        (DeliveryState::Sending, "delivery.state = 1"),
+        (DeliveryState::Dead, "delivery.state = 4"),
+    ] {
         let rows: Vec<(String, i64)> = on!(connection, c => delivery::table
             .filter(diesel::dsl::sql::<Bool>(literal))
             .group_by(delivery::recipient)
@@ -266,14 +270,20 @@ pub fn remember_pseudonyms(connection: &mut Connection, rows: &[Pseudonym]) -> R
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn pseudonyms_of(connection: &mut Connection, subjects: &[SubjectId]) -> Result<Vec<(RecipientId, SubjectId, String)>> {
+pub fn pseudonyms_of(
+    connection: &mut Connection,
+    subjects: &[SubjectId],
+) -> Result<Vec<(RecipientId, SubjectId, String)>> {
     let keys: Vec<Id16> = subjects.iter().copied().map(Id16::from).collect();
     let rows: Vec<(String, Id16, String)> = on!(connection, c => pseudonym::table
         .filter(pseudonym::subject.eq_any(keys))
         .order((pseudonym::recipient, pseudonym::value))
         .select((pseudonym::recipient, pseudonym::subject, pseudonym::value))
         .load(c))?;
-    Ok(rows.into_iter().map(|(recipient, subject, value)| (RecipientId::new(&recipient), subject.into(), value)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(recipient, subject, value)| (RecipientId::new(&recipient), subject.into(), value))
+        .collect())
 }
 
 /// The promises of these subjects that are due or on the wire, oldest first.
@@ -294,7 +304,11 @@ pub fn open_of_subjects(connection: &mut Connection, subjects: &[SubjectId]) -> 
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn subject_of_pseudonym(connection: &mut Connection, recipient: &RecipientId, value: &str) -> Result<Option<SubjectId>> {
+pub fn subject_of_pseudonym(
+    connection: &mut Connection,
+    recipient: &RecipientId,
+    value: &str,
+) -> Result<Option<SubjectId>> {
     let id: Option<Id16> = on!(connection, c => pseudonym::table
         .find((recipient.as_str(), value))
         .select(pseudonym::subject)
@@ -328,7 +342,14 @@ pub fn recipient_states(connection: &mut Connection) -> Result<Vec<(RecipientId,
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn set_recipient_state(connection: &mut Connection, recipient: &RecipientId, state: RecipientState, reason: &str, at: Micros, entry: EntryId) -> Result<()> {
+pub fn set_recipient_state(
+    connection: &mut Connection,
+    recipient: &RecipientId,
+    state: RecipientState,
+    reason: &str,
+    at: Micros,
+    entry: EntryId,
+) -> Result<()> {
     let code = match state {
         RecipientState::Open => 0_i16,
         RecipientState::Paused => 1,

@@ -6,8 +6,8 @@ use crate::domain::id::{EntryId, SubjectId, SubjectRequestId};
 
 use super::backend::on;
 use super::schema::{
-    consent_event, consent_line, delivery, disclosure, erasure, idempotency, identifier, identifier_index, identity_edge,
-    late_event, package, pseudonym, record, suppression,
+    consent_event, consent_line, delivery, disclosure, erasure, idempotency, identifier, identifier_index,
+    identity_edge, late_event, package, pseudonym, record, suppression,
 };
 use super::sql_types::{Id16, Micros};
 use super::{Connection, Error, Result, Transaction};
@@ -93,7 +93,14 @@ pub fn begin(connection: &mut Connection, row: &StoredErasure, entry: EntryId) -
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn advance(connection: &mut Connection, request: SubjectRequestId, step: i16, fingerprints: Option<&[[u8; 32]]>, deleted: &str, completed_at: Option<Micros>) -> Result<()> {
+pub fn advance(
+    connection: &mut Connection,
+    request: SubjectRequestId,
+    step: i16,
+    fingerprints: Option<&[[u8; 32]]>,
+    deleted: &str,
+    completed_at: Option<Micros>,
+) -> Result<()> {
     on!(connection, c => diesel::update(erasure::table.find(Id16::from(request)))
         .set((erasure::step.eq(step), erasure::deleted.eq(deleted)))
         .execute(c))?;
@@ -114,7 +121,14 @@ pub fn advance(connection: &mut Connection, request: SubjectRequestId, step: i16
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn complete(connection: &mut Connection, request: SubjectRequestId, step: i16, deleted: &str, sealed: &[u8], at: Micros) -> Result<()> {
+pub fn complete(
+    connection: &mut Connection,
+    request: SubjectRequestId,
+    step: i16,
+    deleted: &str,
+    sealed: &[u8],
+    at: Micros,
+) -> Result<()> {
     on!(connection, c => diesel::update(erasure::table.find(Id16::from(request)))
         .set((
             erasure::step.eq(step),
@@ -143,7 +157,11 @@ pub fn note_handed_out(connection: &mut Connection, request: SubjectRequestId, a
 ///
 /// # Errors
 /// As [`find`].
-pub fn receipts_to_forget(connection: &mut Connection, handed_out_before: Micros, completed_before: Micros) -> Result<Vec<StoredErasure>> {
+pub fn receipts_to_forget(
+    connection: &mut Connection,
+    handed_out_before: Micros,
+    completed_before: Micros,
+) -> Result<Vec<StoredErasure>> {
     let rows: Vec<Row> = on!(connection, c => erasure::table
         .filter(erasure::sealed.is_not_null()
             .and(erasure::handed_out_at.le(handed_out_before).or(erasure::completed_at.le(completed_before))))
@@ -215,7 +233,11 @@ fn stored(row: Row) -> Result<StoredErasure> {
         step: row.step,
         plan_hash: row.plan_hash,
         plan: row.plan,
-        fingerprints: row.fingerprints.chunks(32).map(|bytes| bytes.try_into().map_err(malformed)).collect::<Result<_>>()?,
+        fingerprints: row
+            .fingerprints
+            .chunks(32)
+            .map(|bytes| bytes.try_into().map_err(malformed))
+            .collect::<Result<_>>()?,
         deleted: row.deleted,
         key: row.key.map(|key| key.0),
         sealed: row.sealed,
@@ -343,7 +365,9 @@ pub fn is_suppressed(connection: &mut Connection, values: &[[u8; 32]], scope: &s
 /// When the store cannot be written.
 pub fn lift_suppressions(connection: &mut Connection, values: &[[u8; 32]], scope: &str) -> Result<usize> {
     let values: Vec<Vec<u8>> = values.iter().map(|value| value.to_vec()).collect();
-    Ok(on!(connection, c => diesel::delete(suppression::table.filter(suppression::value.eq_any(values).and(suppression::scope.eq(scope)))).execute(c))?)
+    Ok(
+        on!(connection, c => diesel::delete(suppression::table.filter(suppression::value.eq_any(values).and(suppression::scope.eq(scope)))).execute(c))?,
+    )
 }
 
 macro_rules! delete_some {
@@ -360,7 +384,11 @@ macro_rules! delete_some {
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn delete_rows(transaction: &mut Transaction<'_>, subjects: &[SubjectId], limit: i64) -> Result<Vec<(&'static str, usize)>> {
+pub fn delete_rows(
+    transaction: &mut Transaction<'_>,
+    subjects: &[SubjectId],
+    limit: i64,
+) -> Result<Vec<(&'static str, usize)>> {
     let keys: Vec<Id16> = subjects.iter().copied().map(Id16::from).collect();
     let connection = transaction.connection();
     let mut deleted = Vec::new();
@@ -396,22 +424,20 @@ pub fn delete_rows(transaction: &mut Transaction<'_>, subjects: &[SubjectId], li
             deleted.push(("identifier", rows));
         }
     }
-    let rows =
-        on!(connection, c => diesel::delete(identifier_index::table.filter(identifier_index::subject.eq_any(&keys))).execute(c))?;
+    let rows = on!(connection, c => diesel::delete(identifier_index::table.filter(identifier_index::subject.eq_any(&keys))).execute(c))?;
     if rows > 0 {
         deleted.push(("identifier_index", rows));
     }
-    let rows = on!(connection, c => diesel::delete(pseudonym::table.filter(pseudonym::subject.eq_any(&keys))).execute(c))?;
+    let rows =
+        on!(connection, c => diesel::delete(pseudonym::table.filter(pseudonym::subject.eq_any(&keys))).execute(c))?;
     if rows > 0 {
         deleted.push(("pseudonym", rows));
     }
-    let rows =
-        on!(connection, c => diesel::delete(idempotency::table.filter(idempotency::subject.eq_any(nullable(&keys)))).execute(c))?;
+    let rows = on!(connection, c => diesel::delete(idempotency::table.filter(idempotency::subject.eq_any(nullable(&keys)))).execute(c))?;
     if rows > 0 {
         deleted.push(("idempotency", rows));
     }
-    let packages: Vec<Id16> =
-        on!(connection, c => package::table.filter(package::subject.eq_any(nullable(&keys))).select(package::id).load(c))?;
+    let packages: Vec<Id16> = on!(connection, c => package::table.filter(package::subject.eq_any(nullable(&keys))).select(package::id).load(c))?;
     let rows = on!(connection, c => diesel::delete(package::table.filter(package::id.eq_any(&packages))).execute(c))?;
     if rows > 0 {
         deleted.push(("package", rows));
@@ -439,28 +465,40 @@ pub fn count_rows(connection: &mut Connection, subjects: &[SubjectId]) -> Result
         };
     }
     Ok(vec![
-        ("record", on!(connection, c => record::table
+        (
+            "record",
+            on!(connection, c => record::table
             .filter(record::subject.eq_any(&keys).and(record::retained.is_null()))
             .count()
-            .get_result::<i64>(c))?),
+            .get_result::<i64>(c))?,
+        ),
         count!("identifier", identifier.subject),
         count!("identifier_index", identifier_index.subject),
         count!("consent_line", consent_line.subject),
         count!("consent_event", consent_event.subject),
         count!("delivery", delivery.subject),
         count!("pseudonym", pseudonym.subject),
-        ("identity_edge", on!(connection, c => identity_edge::table
+        (
+            "identity_edge",
+            on!(connection, c => identity_edge::table
             .filter(identity_edge::subject_a.eq_any(&keys).or(identity_edge::subject_b.eq_any(&keys)))
             .count()
-            .get_result::<i64>(c))?),
-        ("idempotency", on!(connection, c => idempotency::table
+            .get_result::<i64>(c))?,
+        ),
+        (
+            "idempotency",
+            on!(connection, c => idempotency::table
             .filter(idempotency::subject.eq_any(nullable(&keys)))
             .count()
-            .get_result::<i64>(c))?),
-        ("package", on!(connection, c => package::table
+            .get_result::<i64>(c))?,
+        ),
+        (
+            "package",
+            on!(connection, c => package::table
             .filter(package::subject.eq_any(nullable(&keys)))
             .count()
-            .get_result::<i64>(c))?),
+            .get_result::<i64>(c))?,
+        ),
     ])
 }
 

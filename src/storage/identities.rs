@@ -158,7 +158,9 @@ bulk_insert! {
 pub(super) fn insert_index(connection: &mut Connection, identifiers: &[NewIdentifier]) -> Result<bool> {
     let rows: Vec<(&NewIdentifier, i32, &[u8; 16])> = identifiers
         .iter()
-        .flat_map(|new| new.index.iter().map(move |(version, value)| (new, i32::try_from(*version).unwrap_or(i32::MAX), value)))
+        .flat_map(|new| {
+            new.index.iter().map(move |(version, value)| (new, i32::try_from(*version).unwrap_or(i32::MAX), value))
+        })
         .collect();
     let mut inserted = 0;
     match connection {
@@ -205,7 +207,13 @@ pub(super) fn insert_index(connection: &mut Connection, identifiers: &[NewIdenti
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn find(connection: &mut Connection, kind: &str, namespace: &str, index_version: u32, value: &[u8; 16]) -> Result<Option<StoredIdentifier>> {
+pub fn find(
+    connection: &mut Connection,
+    kind: &str,
+    namespace: &str,
+    index_version: u32,
+    value: &[u8; 16],
+) -> Result<Option<StoredIdentifier>> {
     let version = i32::try_from(index_version).unwrap_or(i32::MAX);
     let row: Option<IdentifierRow> = on!(connection, c => identifier_index::table
         .inner_join(identifier::table.on(identifier::id.eq(identifier_index::identifier)))
@@ -261,7 +269,12 @@ pub fn edges(connection: &mut Connection, subject: SubjectId) -> Result<Vec<Stor
         .load(c))?;
     rows.into_iter()
         .map(|(operation, a, b, proof)| {
-            Ok(StoredEdge { joined: operation == 1, subject_a: a.into(), subject_b: b.into(), proof: LinkProof::read(proof)? })
+            Ok(StoredEdge {
+                joined: operation == 1,
+                subject_a: a.into(),
+                subject_b: b.into(),
+                proof: LinkProof::read(proof)?,
+            })
         })
         .collect()
 }

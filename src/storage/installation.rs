@@ -59,7 +59,13 @@ pub fn set_up(connection: &mut Connection, id: InstallationId, origin: &str, at:
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn activate_policy(transaction: &mut Transaction<'_>, hash: PolicyHash, files: &[u8], at: Micros, entry: EntryId) -> Result<()> {
+pub fn activate_policy(
+    transaction: &mut Transaction<'_>,
+    hash: PolicyHash,
+    files: &[u8],
+    at: Micros,
+    entry: EntryId,
+) -> Result<()> {
     let connection = transaction.connection();
     let known: Option<Vec<u8>> =
         on!(connection, c => policy_version::table.find(&hash.0[..]).select(policy_version::hash).first(c).optional())?;

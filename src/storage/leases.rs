@@ -29,7 +29,13 @@ pub struct Lease {
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn take(connection: &mut Connection, name: &str, holder: InstanceId, now: Micros, length: i64) -> Result<Option<Lease>> {
+pub fn take(
+    connection: &mut Connection,
+    name: &str,
+    holder: InstanceId,
+    now: Micros,
+    length: i64,
+) -> Result<Option<Lease>> {
     let now = clock(connection, now)?;
     let until = Micros(now.0.saturating_add(length));
     let own = Id16::from(holder);

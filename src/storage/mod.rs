@@ -107,9 +107,21 @@ impl Error {
                 | DatabaseErrorKind::ReadOnlyTransaction => true,
                 _ => {
                     let message = information.message();
-                    ["full", "locked", "busy", "disk I/O", "No space", "terminating connection", "shutting down", "starting up", "deadlock", "server closed", "no connection"]
-                        .iter()
-                        .any(|sign| message.contains(sign))
+                    [
+                        "full",
+                        "locked",
+                        "busy",
+                        "disk I/O",
+                        "No space",
+                        "terminating connection",
+                        "shutting down",
+                        "starting up",
+                        "deadlock",
+                        "server closed",
+                        "no connection",
+                    ]
+                    .iter()
+                    .any(|sign| message.contains(sign))
                 }
             },
             _ => false,

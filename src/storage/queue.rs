@@ -45,7 +45,13 @@ const ROWS_PER_HEAD: usize = 8;
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn stretch(connection: &mut Connection, recipient: &RecipientId, now: Micros, from: Option<Position>, limit: usize) -> Result<Stretch> {
+pub fn stretch(
+    connection: &mut Connection,
+    recipient: &RecipientId,
+    now: Micros,
+    from: Option<Position>,
+    limit: usize,
+) -> Result<Stretch> {
     let mut found = Stretch::default();
     if from.is_none() {
         found.heads = left_on_the_wire(connection, recipient, now, limit)?;
@@ -83,7 +89,13 @@ pub fn stretch(connection: &mut Connection, recipient: &RecipientId, now: Micros
 
 /// Due promises after a position, in the order of their time, each with whether it is the first of
 /// its person that is not settled.
-fn due_after(connection: &mut Connection, recipient: &RecipientId, now: Micros, after: Option<Position>, limit: usize) -> Result<Vec<(DeliveryRow, bool)>> {
+fn due_after(
+    connection: &mut Connection,
+    recipient: &RecipientId,
+    now: Micros,
+    after: Option<Position>,
+    limit: usize,
+) -> Result<Vec<(DeliveryRow, bool)>> {
     // Before everything: no time is negative and no id is zero.
     let after = after.unwrap_or(Position { next_at: Micros(i64::from(i32::MIN)), id: DeliveryId::from_bytes([0; 16]) });
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -100,7 +112,12 @@ fn due_after(connection: &mut Connection, recipient: &RecipientId, now: Micros, 
 }
 
 /// Promises whose lease ended before they were settled: nobody knows what became of them.
-fn left_on_the_wire(connection: &mut Connection, recipient: &RecipientId, now: Micros, limit: usize) -> Result<Vec<StoredDelivery>> {
+fn left_on_the_wire(
+    connection: &mut Connection,
+    recipient: &RecipientId,
+    now: Micros,
+    limit: usize,
+) -> Result<Vec<StoredDelivery>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows: Vec<DeliveryRow> = on!(connection, c => delivery::table
         .filter(sending()
@@ -114,7 +131,12 @@ fn left_on_the_wire(connection: &mut Connection, recipient: &RecipientId, now: M
 }
 
 /// Of these people, those whose first promise waits for its next try, and until when.
-fn waiting_firsts(connection: &mut Connection, recipient: &RecipientId, now: Micros, subjects: &[SubjectId]) -> Result<Vec<(SubjectId, Micros)>> {
+fn waiting_firsts(
+    connection: &mut Connection,
+    recipient: &RecipientId,
+    now: Micros,
+    subjects: &[SubjectId],
+) -> Result<Vec<(SubjectId, Micros)>> {
     if subjects.is_empty() {
         return Ok(Vec::new());
     }
@@ -153,7 +175,12 @@ pub fn hold_up(connection: &mut Connection, recipient: &RecipientId, held_up: &[
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn claim(connection: &mut Connection, seen: &[StoredDelivery], holder: InstanceId, lease_until: Micros) -> Result<bool> {
+pub fn claim(
+    connection: &mut Connection,
+    seen: &[StoredDelivery],
+    holder: InstanceId,
+    lease_until: Micros,
+) -> Result<bool> {
     let mut alike: BTreeMap<(i16, u32), Vec<Id16>> = BTreeMap::new();
     for row in seen {
         alike.entry((row.state.code(), row.attempts)).or_default().push(Id16::from(row.id));
@@ -230,7 +257,10 @@ pub enum Settlement {
 pub fn settle(connection: &mut Connection, holder: InstanceId, tries: &[Settled]) -> Result<()> {
     let mut alike: Vec<(u32, &Settlement, Vec<Id16>)> = Vec::new();
     for settled in tries {
-        match alike.iter_mut().find(|(attempt, settlement, _)| *attempt == settled.attempt && **settlement == settled.settlement) {
+        match alike
+            .iter_mut()
+            .find(|(attempt, settlement, _)| *attempt == settled.attempt && **settlement == settled.settlement)
+        {
             Some((.., ids)) => ids.push(Id16::from(settled.id)),
             None => alike.push((settled.attempt, &settled.settlement, vec![Id16::from(settled.id)])),
         }
@@ -240,7 +270,9 @@ pub fn settle(connection: &mut Connection, holder: InstanceId, tries: &[Settled]
         let (state, attempts, next_at, reason, settled_at) = match settlement {
             Settlement::Delivered { at } => (DeliveryState::Delivered, attempt, *at, None, Some(*at)),
             Settlement::Again { at, reason } => (DeliveryState::Due, attempt, *at, Some(reason), None),
-            Settlement::Uncounted { at, reason } => (DeliveryState::Due, attempt.saturating_sub(1), *at, Some(reason), None),
+            Settlement::Uncounted { at, reason } => {
+                (DeliveryState::Due, attempt.saturating_sub(1), *at, Some(reason), None)
+            }
             Settlement::Dead { at, reason } => (DeliveryState::Dead, attempt, *at, Some(reason), Some(*at)),
         };
         on!(connection, c => diesel::update(
@@ -297,7 +329,12 @@ pub fn end(connection: &mut Connection, seen: &StoredDelivery, end: End, reason:
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn dead(connection: &mut Connection, recipient: Option<&RecipientId>, after: Option<DeliveryId>, limit: i64) -> Result<Vec<StoredDelivery>> {
+pub fn dead(
+    connection: &mut Connection,
+    recipient: Option<&RecipientId>,
+    after: Option<DeliveryId>,
+    limit: i64,
+) -> Result<Vec<StoredDelivery>> {
     let after = Id16::from(after.unwrap_or(DeliveryId::from_bytes([0; 16])));
     let rows: Vec<DeliveryRow> = on!(connection, c => {
         let query = delivery::table

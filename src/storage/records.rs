@@ -132,7 +132,12 @@ pub fn by_ids(connection: &mut Connection, ids: &[RecordId]) -> Result<Vec<Store
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn of_subject(connection: &mut Connection, subject: SubjectId, after: Option<RecordId>, limit: i64) -> Result<Vec<StoredRecord>> {
+pub fn of_subject(
+    connection: &mut Connection,
+    subject: SubjectId,
+    after: Option<RecordId>,
+    limit: i64,
+) -> Result<Vec<StoredRecord>> {
     let after = Id16::from(after.unwrap_or(RecordId::from_bytes([0; 16])));
     let rows: Vec<Row> = on!(connection, c => record::table
         .filter(record::subject.eq(Id16::from(subject)).and(record::id.gt(after)))
@@ -188,7 +193,12 @@ const END_OF_TIME: Micros = Micros(253_402_300_799_000_000);
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn newest(connection: &mut Connection, subjects: &[SubjectId], before: Option<(Micros, RecordId)>, limit: i64) -> Result<Vec<StoredRecord>> {
+pub fn newest(
+    connection: &mut Connection,
+    subjects: &[SubjectId],
+    before: Option<(Micros, RecordId)>,
+    limit: i64,
+) -> Result<Vec<StoredRecord>> {
     let keys: Vec<Id16> = subjects.iter().copied().map(Id16::from).collect();
     let (at, id) = before.unwrap_or((END_OF_TIME, RecordId::from_bytes([0; 16])));
     let rows: Vec<Row> = on!(connection, c => record::table

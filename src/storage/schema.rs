@@ -519,4 +519,36 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(installation, term, policy_version, subject, identifier, identifier_index, identity_edge, record, seen_event, consent_line, consent_event, delivery, disclosure, pseudonym, recipient_state, token, idempotency, suppression, late_event, subject_case, subject_request, task, package, erasure, import_job, lease, audit_log, audit_leaf, audit_tile, audit_sealed, audit_checkpoint);
+diesel::allow_tables_to_appear_in_same_query!(
+    installation,
+    term,
+    policy_version,
+    subject,
+    identifier,
+    identifier_index,
+    identity_edge,
+    record,
+    seen_event,
+    consent_line,
+    consent_event,
+    delivery,
+    disclosure,
+    pseudonym,
+    recipient_state,
+    token,
+    idempotency,
+    suppression,
+    late_event,
+    subject_case,
+    subject_request,
+    task,
+    package,
+    erasure,
+    import_job,
+    lease,
+    audit_log,
+    audit_leaf,
+    audit_tile,
+    audit_sealed,
+    audit_checkpoint
+);

@@ -67,14 +67,20 @@ pub(super) fn insert_new(connection: &mut Connection, units: &[(&[[u8; 32]], Mic
                 if !again.is_empty() {
                     // This unit is turned away, so what it claimed is free for the next one.
                     fresh.extend(
-                        marks.iter().enumerate().filter(|(position, _)| !again.contains(position)).map(|(_, mark)| mark.to_vec()),
+                        marks
+                            .iter()
+                            .enumerate()
+                            .filter(|(position, _)| !again.contains(position))
+                            .map(|(_, mark)| mark.to_vec()),
                     );
                 }
                 repeated.push(again);
             }
             if !fresh.is_empty() {
                 let undo: Vec<Vec<u8>> = fresh.into_iter().collect();
-                diesel::sql_query("DELETE FROM seen_event WHERE mark = ANY($1)").bind::<Array<Binary>, _>(undo).execute(c)?;
+                diesel::sql_query("DELETE FROM seen_event WHERE mark = ANY($1)")
+                    .bind::<Array<Binary>, _>(undo)
+                    .execute(c)?;
             }
             Ok(repeated)
         }

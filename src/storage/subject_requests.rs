@@ -193,7 +193,8 @@ pub fn insert_request(connection: &mut Connection, row: &StoredRequest, entry: E
 /// # Errors
 /// When the store cannot be written.
 pub fn move_request(connection: &mut Connection, id: SubjectRequestId, to: &Move) -> Result<bool> {
-    let row = subject_request::table.filter(subject_request::id.eq(Id16::from(id)).and(subject_request::version.eq(to.seen)));
+    let row =
+        subject_request::table.filter(subject_request::id.eq(Id16::from(id)).and(subject_request::version.eq(to.seen)));
     let moved = on!(connection, c => diesel::update(row)
         .set((
             subject_request::state.eq(to.state.as_str()),
@@ -232,8 +233,7 @@ pub fn forget_subjects(connection: &mut Connection, subjects: &[SubjectId]) -> R
 /// # Errors
 /// When the store cannot be read or the row is malformed.
 pub fn case(connection: &mut Connection, id: CaseId) -> Result<Option<StoredCase>> {
-    let row: Option<CaseRow> =
-        on!(connection, c => subject_case::table.find(Id16::from(id)).select(CaseRow::as_select()).first(c).optional())?;
+    let row: Option<CaseRow> = on!(connection, c => subject_case::table.find(Id16::from(id)).select(CaseRow::as_select()).first(c).optional())?;
     row.map(stored_case).transpose()
 }
 
@@ -389,7 +389,14 @@ pub fn due_tasks(connection: &mut Connection, now: Micros, limit: i64) -> Result
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn claim_task(connection: &mut Connection, seen: &StoredTask, nonce: &[u8; 32], holder: InstanceId, now: Micros, lease_until: Micros) -> Result<bool> {
+pub fn claim_task(
+    connection: &mut Connection,
+    seen: &StoredTask,
+    nonce: &[u8; 32],
+    holder: InstanceId,
+    now: Micros,
+    lease_until: Micros,
+) -> Result<bool> {
     let attempts = i32::try_from(seen.attempts).unwrap_or(i32::MAX);
     let claimed = on!(connection, c => diesel::update(task::table.filter(
             task::id.eq(Id16::from(seen.id))
@@ -453,7 +460,14 @@ pub fn settle_task(connection: &mut Connection, id: TaskId, step: &TaskStep) -> 
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn end_own_tasks(connection: &mut Connection, request: SubjectRequestId, target: &Target, outcome: TaskOutcome, proof: &str, at: Micros) -> Result<usize> {
+pub fn end_own_tasks(
+    connection: &mut Connection,
+    request: SubjectRequestId,
+    target: &Target,
+    outcome: TaskOutcome,
+    proof: &str,
+    at: Micros,
+) -> Result<usize> {
     let row = task::table.filter(task::request.eq(Id16::from(request)).and(task::target.eq(target.spelling())));
     Ok(on!(connection, c => diesel::update(row)
         .set((task::outcome.eq(outcome.as_str()), task::proof.eq(Some(proof)), task::settled_at.eq(Some(at))))

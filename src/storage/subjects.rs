@@ -106,7 +106,8 @@ pub(super) fn lock(connection: &mut Connection, ids: &[SubjectId]) -> Result<BTr
 /// # Errors
 /// [`Error::Refused`] if the subject was not locked by the unit.
 pub fn raise(transaction: &mut Transaction<'_>, id: SubjectId) -> Result<Version> {
-    let version = transaction.version(id).ok_or(Error::Refused("a subject must be locked before its version is raised"))?;
+    let version =
+        transaction.version(id).ok_or(Error::Refused("a subject must be locked before its version is raised"))?;
     let raised = version.saturating_add(1);
     on!(transaction.connection(), c => diesel::update(subject::table.find(Id16::from(id)))
         .set(subject::version.eq(raised))
@@ -219,7 +220,8 @@ fn written(status: &SubjectStatus) -> (i16, Option<String>) {
 /// # Errors
 /// When the store cannot be read.
 pub fn find(connection: &mut Connection, id: SubjectId) -> Result<Option<StoredSubject>> {
-    let row: Option<Row> = on!(connection, c => subject::table.find(Id16::from(id)).select(columns!()).first(c).optional())?;
+    let row: Option<Row> =
+        on!(connection, c => subject::table.find(Id16::from(id)).select(columns!()).first(c).optional())?;
     row.map(stored).transpose()
 }
 
@@ -229,7 +231,8 @@ pub fn find(connection: &mut Connection, id: SubjectId) -> Result<Option<StoredS
 /// When the store cannot be read.
 pub fn existing(connection: &mut Connection, ids: &[SubjectId]) -> Result<std::collections::BTreeSet<SubjectId>> {
     let ids: Vec<Id16> = ids.iter().copied().map(Id16::from).collect();
-    let found: Vec<Id16> = on!(connection, c => subject::table.filter(subject::id.eq_any(&ids)).select(subject::id).load(c))?;
+    let found: Vec<Id16> =
+        on!(connection, c => subject::table.filter(subject::id.eq_any(&ids)).select(subject::id).load(c))?;
     Ok(found.into_iter().map(SubjectId::from).collect())
 }
 

@@ -30,8 +30,7 @@ impl TermKind {
 /// # Errors
 /// When the store cannot be read.
 pub fn all(connection: &mut Connection) -> Result<Vec<(TermKind, u16, String)>> {
-    let rows: Vec<(i16, i32, String)> =
-        on!(connection, c => term::table.order((term::kind, term::number)).select((term::kind, term::number, term::text)).load(c))?;
+    let rows: Vec<(i16, i32, String)> = on!(connection, c => term::table.order((term::kind, term::number)).select((term::kind, term::number, term::text)).load(c))?;
     rows.into_iter()
         .map(|(kind, number, text)| {
             let malformed = || Error::Malformed { table: "term" };

@@ -37,11 +37,7 @@ pub struct Lines<W> {
 impl<W> Lines<W> {
     /// Lines of this form, dated by this clock, to this writer.
     pub const fn new(form: Form, clock: fn() -> Timestamp, writer: W) -> Self {
-        Self {
-            form,
-            clock,
-            writer,
-        }
+        Self { form, clock, writer }
     }
 }
 
@@ -67,11 +63,7 @@ where
             Form::Json => json_line(time, *metadata.level(), metadata.target(), fields),
         };
         // Nobody is left to tell when diagnostics themselves cannot be written.
-        drop(
-            self.writer
-                .make_writer_for(metadata)
-                .write_all(line.as_bytes()),
-        );
+        drop(self.writer.make_writer_for(metadata).write_all(line.as_bytes()));
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -106,11 +98,7 @@ impl Fields {
         if name.starts_with("log.") {
             return;
         }
-        let value = if redaction::is_permitted(name) {
-            value
-        } else {
-            Value::String(WITHHELD.to_owned())
-        };
+        let value = if redaction::is_permitted(name) { value } else { Value::String(WITHHELD.to_owned()) };
         self.0.insert(name.to_owned(), value);
     }
 }
@@ -210,8 +198,7 @@ mod tests {
     #[test]
     fn a_line_holds_permitted_fields_of_event_and_span_and_nothing_else() {
         let write = || {
-            let span =
-                tracing::info_span!("request", route = "/v1/track", email = "anna@example.org");
+            let span = tracing::info_span!("request", route = "/v1/track", email = "anna@example.org");
             let _inside = span.enter();
             tracing::info!(
                 status = 200,
@@ -231,10 +218,7 @@ mod tests {
 
         let line = written(Form::Text, write);
         assert_eq!(line.lines().count(), 1);
-        assert!(
-            line.starts_with("1970-01-01T00:00:00.000Z  INFO "),
-            "{line}"
-        );
+        assert!(line.starts_with("1970-01-01T00:00:00.000Z  INFO "), "{line}");
         assert!(!line.contains("anna"), "{line}");
     }
 }

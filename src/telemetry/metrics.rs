@@ -3,12 +3,8 @@
 //! A label that the table does not name is dropped, and so is one whose value looks like a person
 //! or a secret: no metric names anybody (`cryptography.md` §13).
 
-use metrics::{
-    Counter, Gauge, Histogram, Key, KeyName, Label, Metadata, Recorder, SharedString, Unit,
-};
-use metrics_exporter_prometheus::{
-    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Metadata, Recorder, SharedString, Unit};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::Error;
 use super::redaction::redact;
@@ -100,24 +96,11 @@ table! {
 }
 
 /// Ranges of the histograms that count seconds.
-const SECONDS: &[f64] = &[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-];
+const SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// Ranges of the time to answer a person: from a minute to ninety days.
-const ANSWER_SECONDS: &[f64] = &[
-    60.0,
-    3_600.0,
-    86_400.0,
-    259_200.0,
-    604_800.0,
-    1_209_600.0,
-    2_592_000.0,
-    7_776_000.0,
-];
+const ANSWER_SECONDS: &[f64] = &[60.0, 3_600.0, 86_400.0, 259_200.0, 604_800.0, 1_209_600.0, 2_592_000.0, 7_776_000.0];
 /// Ranges of the histograms that count things.
-const COUNTS: &[f64] = &[
-    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0,
-];
+const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0];
 
 /// The figures so far.
 #[derive(Clone)]
@@ -231,12 +214,7 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), TABLE.len());
         for metric in TABLE {
-            assert_eq!(
-                metric.kind == Kind::Counter,
-                metric.name.ends_with("_total"),
-                "{}",
-                metric.name
-            );
+            assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
         }
     }
 
@@ -247,26 +225,14 @@ mod tests {
         ::metrics::with_local_recorder(&recorder, || {
             describe_all();
             ::metrics::counter!(COLLECT_EVENTS, "collector" => "shop", "verdict" => "accepted", "email" => "anna@example.org").increment(2);
-            ::metrics::counter!(HTTP_REQUESTS, "route" => "/v1/track?e=anna@example.org")
-                .increment(1);
+            ::metrics::counter!(HTTP_REQUESTS, "route" => "/v1/track?e=anna@example.org").increment(1);
             ::metrics::histogram!(HTTP_SECONDS, "route" => "/v1/track").record(0.002);
             ::metrics::counter!("somebody_elses", "user" => "anna").increment(1);
         });
         let page = handle.render();
-        assert!(
-            page.contains("amanat_collect_events_total{collector=\"shop\",verdict=\"accepted\"} 2"),
-            "{page}"
-        );
-        assert!(
-            page.contains(
-                "amanat_http_request_seconds_bucket{route=\"/v1/track\",le=\"0.0025\"} 1"
-            ),
-            "{page}"
-        );
+        assert!(page.contains("amanat_collect_events_total{collector=\"shop\",verdict=\"accepted\"} 2"), "{page}");
+        assert!(page.contains("amanat_http_request_seconds_bucket{route=\"/v1/track\",le=\"0.0025\"} 1"), "{page}");
         assert!(page.contains("# HELP amanat_collect_events_total"));
-        assert!(
-            !page.contains("anna") && !page.contains("somebody"),
-            "{page}"
-        );
+        assert!(!page.contains("anna") && !page.contains("somebody"), "{page}");
     }
 }

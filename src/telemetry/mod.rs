@@ -29,11 +29,7 @@ pub use redaction::redact;
 pub fn install(settings: &Settings<'_>) -> Result<metrics::Figures, Error> {
     let filter = filter(settings.level)?;
     let lines = Lines::new(settings.form, settings.clock, io::stderr);
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(lines)
-        .try_init()
-        .map_err(|_| Error::AlreadyStarted)?;
+    tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|_| Error::AlreadyStarted)?;
     std::panic::set_hook(Box::new(report_panic));
     metrics::install()
 }
@@ -65,18 +61,12 @@ pub enum Error {
 
 fn filter(level: &str) -> Result<EnvFilter, Error> {
     let bare = !level.contains([',', '=', '[']);
-    let directives = if bare && level != "off" {
-        format!("warn,amanat={level}")
-    } else {
-        level.to_owned()
-    };
+    let directives = if bare && level != "off" { format!("warn,amanat={level}") } else { level.to_owned() };
     EnvFilter::builder().parse(directives).map_err(Error::Level)
 }
 
 fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
-    let place = panic
-        .location()
-        .map_or_else(String::new, ToString::to_string);
+    let place = panic.location().map_or_else(String::new, ToString::to_string);
     tracing::error!(place, "a task panicked; its message is withheld");
 }
 

@@ -66,16 +66,8 @@ const FIELDS: &[&str] = &[
 
 /// Beginnings of texts that give power to whoever reads them: `cryptography.md` §12, webhook
 /// secrets, and the schemes of `Authorization`'s contents.
-const TOKEN_BEGINNINGS: &[&str] = &[
-    "amanat_wk_",
-    "amanat_pk_",
-    "amanat_at_",
-    "amanat_rk_",
-    "whsec_",
-    "whsk_",
-    "age-secret-key-",
-    "eyj",
-];
+const TOKEN_BEGINNINGS: &[&str] =
+    &["amanat_wk_", "amanat_pk_", "amanat_at_", "amanat_rk_", "whsec_", "whsk_", "age-secret-key-", "eyj"];
 
 /// Whether a field of this name may be written.
 pub(super) fn is_permitted(field: &str) -> bool {
@@ -101,16 +93,10 @@ pub fn redact(text: &str) -> Cow<'_, str> {
 
 /// The text in pieces: runs of what can be part of one address or token, and single separators.
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    let separator = |symbol: char| {
-        symbol.is_whitespace() || symbol.is_control() || "\"'`<>()[]{},;|\\".contains(symbol)
-    };
+    let separator =
+        |symbol: char| symbol.is_whitespace() || symbol.is_control() || "\"'`<>()[]{},;|\\".contains(symbol);
     text.split_inclusive(separator).flat_map(move |piece| {
-        let end = piece.len()
-            - piece
-                .chars()
-                .next_back()
-                .filter(|last| separator(*last))
-                .map_or(0, char::len_utf8);
+        let end = piece.len() - piece.chars().next_back().filter(|last| separator(*last)).map_or(0, char::len_utf8);
         let (word, rest) = piece.split_at_checked(end).unwrap_or((piece, ""));
         [word, rest].into_iter().filter(|part| !part.is_empty())
     })
@@ -124,43 +110,33 @@ fn replacement(word: &str) -> Option<String> {
     }
     if looks_like_mail(&lower) {
         // With a scheme it is an address that holds a user and a password.
-        let shown = if lower.contains("://") {
-            WITHHELD
-        } else {
-            "(e-mail)"
-        };
+        let shown = if lower.contains("://") { WITHHELD } else { "(e-mail)" };
         return Some(shown.to_owned());
     }
     match word.split_once('?') {
-        Some((path, query)) if path.contains('/') && !query.is_empty() => {
-            Some(format!("{path}?(query)"))
-        }
+        Some((path, query)) if path.contains('/') && !query.is_empty() => Some(format!("{path}?(query)")),
         _ => None,
     }
 }
 
 fn looks_like_token(lower: &str) -> bool {
-    TOKEN_BEGINNINGS
-        .iter()
-        .any(|beginning| match lower.find(beginning) {
-            // Eight symbols more are needed, so that a sentence may name the kind of token.
-            Some(position) => lower.len() >= position + beginning.len() + 8,
-            None => false,
-        })
+    TOKEN_BEGINNINGS.iter().any(|beginning| match lower.find(beginning) {
+        // Eight symbols more are needed, so that a sentence may name the kind of token.
+        Some(position) => lower.len() >= position + beginning.len() + 8,
+        None => false,
+    })
 }
 
 /// Something, an at sign (bare, percent-encoded or full-width), something. Also catches
 /// `user:password@host`.
 fn looks_like_mail(lower: &str) -> bool {
-    ["@", "%40", "\u{ff20}"]
-        .iter()
-        .any(|sign| match lower.split_once(sign) {
-            Some((local, domain)) => {
-                local.ends_with(|last: char| last.is_alphanumeric() || "._-+".contains(last))
-                    && domain.starts_with(char::is_alphanumeric)
-            }
-            None => false,
-        })
+    ["@", "%40", "\u{ff20}"].iter().any(|sign| match lower.split_once(sign) {
+        Some((local, domain)) => {
+            local.ends_with(|last: char| last.is_alphanumeric() || "._-+".contains(last))
+                && domain.starts_with(char::is_alphanumeric)
+        }
+        None => false,
+    })
 }
 
 #[cfg(test)]
@@ -180,10 +156,7 @@ mod tests {
             ("mail to anna@example.org failed", "mail to (e-mail) failed"),
             ("Some(\"anna%40example.org\")", "Some(\"(e-mail)\")"),
             ("key=Bearer eyJhbGciOi.J9.x", "key=Bearer (token)"),
-            (
-                "GET /pixel/v1/track?writeKey=k HTTP",
-                "GET /pixel/v1/track?(query) HTTP",
-            ),
+            ("GET /pixel/v1/track?writeKey=k HTTP", "GET /pixel/v1/track?(query) HTTP"),
             ("postgres://amanat:hunter2@db/x", WITHHELD),
             (token.as_str(), "(token)"),
             ("secret whsec_AAECAwQFBgcICQ==", "secret (token)"),
@@ -203,10 +176,7 @@ mod tests {
             "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
             "a write key begins with amanat_wk_",
         ] {
-            assert!(
-                matches!(redact(text), Cow::Borrowed(same) if same == text),
-                "{text}"
-            );
+            assert!(matches!(redact(text), Cow::Borrowed(same) if same == text), "{text}");
         }
     }
 }

@@ -54,7 +54,8 @@ impl TestGateway {
         let (status, access) = self.call(token, Method::POST, "/v1/token", None).await;
         assert_eq!(status, 200, "{access}");
         let access = access["access_token"].as_str().expect("token");
-        let (status, answer) = self.call(access, Method::POST, "/v1/decisions", Some(&json!({"questions": [question]}))).await;
+        let (status, answer) =
+            self.call(access, Method::POST, "/v1/decisions", Some(&json!({"questions": [question]}))).await;
         assert_eq!(status, 200, "{answer}");
         answer["decisions"][0].clone()
     }
@@ -81,7 +82,11 @@ fn sharper() -> Wish {
     let purposes = files.get_mut("purposes.toml").expect("purposes");
     let text = String::from_utf8(purposes.clone()).expect("UTF-8");
     let text = text
-        .replacen("validity = \"P6M\"", "validity = \"P6M\"\nexplicit = true\nminimum_proof = \"act\"\ndpia = \"D-1\"", 1)
+        .replacen(
+            "validity = \"P6M\"",
+            "validity = \"P6M\"\nexplicit = true\nminimum_proof = \"act\"\ndpia = \"D-1\"",
+            1,
+        )
         .replacen("lia = \"LIA-3\"", "lia = \"LIA-3\"\ndirect_marketing = true", 1);
     *purposes = text.into_bytes();
     Wish { files, ..Wish::default() }

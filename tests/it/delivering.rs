@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use amanat::delivery::budget::Budget;
 use amanat::delivery::file::Rotation;
+use amanat::domain::collected::RawIdentifier;
 use amanat::domain::id::{CollectorId, RecipientId};
 use amanat::domain::identifier::IdentifierKind;
 use amanat::domain::personal::Personal;
-use amanat::domain::collected::RawIdentifier;
 use amanat::domain::policy::Trust;
 use amanat::gateway::Gateway;
 use amanat::gateway::consent::{Act, Action, Actor, Caller, Choice, Consented, Interaction, NoticeGiven};
@@ -17,8 +17,8 @@ use amanat::storage::deliveries::{DeliveryState, RecipientState};
 use serde_json::{Value, json};
 
 use crate::both;
-use crate::harness::recipient::{Arrival, Recipient};
 use crate::harness::TestGateway;
+use crate::harness::recipient::{Arrival, Recipient};
 
 const ENOUGH: Duration = Duration::from_secs(120);
 const STOP: Duration = Duration::from_secs(15);
@@ -203,7 +203,10 @@ async fn collect(gateway: &TestGateway, events: Vec<Value>) {
     for chunk in events.chunks(200) {
         let (status, answer) = gateway.post(&key, "/v1/batch", &json!({"batch": chunk})).await;
         assert_eq!(status, 200, "{answer}");
-        assert!(answer["results"].as_array().expect("results").iter().all(|result| result["verdict"] == "accepted"), "{answer}");
+        assert!(
+            answer["results"].as_array().expect("results").iter().all(|result| result["verdict"] == "accepted"),
+            "{answer}"
+        );
     }
 }
 
@@ -302,7 +305,10 @@ mod measured {
         let took = began.elapsed();
         dispatch.stop(STOP).await;
         assert_eq!(lines(&gateway, "letterbox").len() as u64, promises);
-        println!("{promises} promises of {people} people delivered to a file in {took:?}: {:.0}/s", promises as f64 / took.as_secs_f64());
+        println!(
+            "{promises} promises of {people} people delivered to a file in {took:?}: {:.0}/s",
+            promises as f64 / took.as_secs_f64()
+        );
 
         // One person with a long queue must not cost the others anything.
         let mut events: Vec<Value> = (0..3_000).map(|number| identify(900_000, number)).collect();
@@ -310,7 +316,10 @@ mod measured {
         collect(&gateway, events).await;
         let began = Instant::now();
         let dispatch = gateway.house.dispatch(&carriers);
-        eventually(async || lines(&gateway, "letterbox").iter().filter(|line| person_of(line) > 900_000).count() == 1_000).await;
+        eventually(async || {
+            lines(&gateway, "letterbox").iter().filter(|line| person_of(line) > 900_000).count() == 1_000
+        })
+        .await;
         println!("1000 people behind one with 3000 promises: {:?}", began.elapsed());
         until_quiet(&gateway, "letterbox").await;
         println!("the one with 3000 promises: {:?}", began.elapsed());

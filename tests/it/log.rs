@@ -136,7 +136,8 @@ fn tamper(location: &Location, sql: &str) {
             let schema = schema.as_deref().unwrap_or("public");
             connection.batch_execute(&format!("SET search_path TO {schema};")).expect("schema");
             // The key store has neither table.
-            let triggers = "DO $$ BEGIN ALTER TABLE audit_leaf DISABLE TRIGGER ALL; ALTER TABLE audit_log DISABLE TRIGGER ALL;
+            let triggers =
+                "DO $$ BEGIN ALTER TABLE audit_leaf DISABLE TRIGGER ALL; ALTER TABLE audit_log DISABLE TRIGGER ALL;
                 EXCEPTION WHEN undefined_table THEN NULL; END $$;";
             connection.batch_execute(triggers).expect("triggers");
             connection.batch_execute(sql).expect("tampering");

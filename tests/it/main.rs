@@ -5,8 +5,8 @@
 mod harness;
 
 mod collecting;
-mod delivering;
 mod consents;
+mod delivering;
 mod log;
-mod wire;
 mod subject_requests;
+mod wire;

@@ -39,7 +39,9 @@ both! {
 pub fn clients_policy() -> Wish {
     let mut wish = Wish::default();
     for path in ["properties.x", "data.a"] {
-        let mut field = format!("\n[[field]]\npath = \"{path}\"\ncategory = \"Purchase\"\npurposes = [\"order_handling\"]\nretention = \"customer_data\"\n");
+        let mut field = format!(
+            "\n[[field]]\npath = \"{path}\"\ncategory = \"Purchase\"\npurposes = [\"order_handling\"]\nretention = \"customer_data\"\n"
+        );
         for language in ["de", "en", "fr", "ar", "fa"] {
             field.push_str(&format!("description.{language} = \"x\"\n"));
         }
@@ -90,11 +92,18 @@ async fn replay(gateway: &TestGateway, collector: &str, files: &[&str]) {
 pub async fn corpus(gateway: &TestGateway) -> Vec<Sent> {
     let mut requests = Vec::new();
     for (collector, files) in [
-        ("shop-server", &["segment.analytics-node-3.1.0", "segment.analytics-python-2.4.0", "segment.analytics-next-batch-1.84.3"][..]),
+        (
+            "shop-server",
+            &["segment.analytics-node-3.1.0", "segment.analytics-python-2.4.0", "segment.analytics-next-batch-1.84.3"]
+                [..],
+        ),
         ("shop-web", &["segment.analytics-next-1.84.3"]),
         ("shop-rudder", &["rudderstack.rudder-sdk-node-3.0.13", "rudderstack.rudder-sdk-python-2.1.9"]),
         ("shop-rudder-web", &["rudderstack.analytics-js-3.34.1"]),
-        ("shop-events", &["cloudevents.cloudevents-js-10.0.0", "cloudevents.cloudevents-python-2.2.0", "cloudevents.composed"]),
+        (
+            "shop-events",
+            &["cloudevents.cloudevents-js-10.0.0", "cloudevents.cloudevents-python-2.2.0", "cloudevents.composed"],
+        ),
     ] {
         let key = gateway.key(collector).await;
         let mut marked = Marked { gateway, made: BTreeMap::new() };
@@ -211,7 +220,8 @@ impl Marked<'_> {
         let mut target = line["path"].as_str().expect("path").to_owned();
         if let Some(old) = old {
             for space in ["", " "] {
-                body = body.replace(&format!("\"writeKey\":{space}\"{old}\""), &format!("\"writeKey\":{space}\"{key}\""));
+                body =
+                    body.replace(&format!("\"writeKey\":{space}\"{old}\""), &format!("\"writeKey\":{space}\"{key}\""));
             }
             target = target.replace(&format!("/projects/{old}/"), &format!("/projects/{key}/"));
             target = target.replace(&format!("writeKey={old}"), &format!("writeKey={key}"));
@@ -229,7 +239,8 @@ impl Marked<'_> {
                 }
                 _ => {
                     // Characters up to U+00FF, one byte each on the wire.
-                    let bytes: Vec<u8> = self.mark(value).chars().map(|c| u8::try_from(u32::from(c)).expect("latin-1")).collect();
+                    let bytes: Vec<u8> =
+                        self.mark(value).chars().map(|c| u8::try_from(u32::from(c)).expect("latin-1")).collect();
                     sent = sent.header(name, bytes);
                 }
             }

@@ -182,11 +182,7 @@ impl Fact {
                 if reader.head(Kind::Array)? != 3 {
                     return Err(Malformed);
                 }
-                Self::Deleted(Counts {
-                    operation: reader.uint()?,
-                    evidence: reader.uint()?,
-                    system: reader.uint()?,
-                })
+                Self::Deleted(Counts { operation: reader.uint()?, evidence: reader.uint()?, system: reader.uint()? })
             }
             4 => Self::Number(reader.uint()?),
             5 => {

@@ -73,12 +73,7 @@ impl Leaf {
             return Err(Refusal::Malformed);
         }
         let mut reader = Reader::new(bytes);
-        let Skeleton {
-            seq,
-            previous,
-            entry,
-            time,
-        } = Skeleton::decode(&mut reader)?;
+        let Skeleton { seq, previous, entry, time } = Skeleton::decode(&mut reader)?;
         key(&mut reader, 5)?;
         let number = reader.uint()?;
         key(&mut reader, 6)?;
@@ -103,16 +98,7 @@ impl Leaf {
         if !lawful {
             return Err(Refusal::Malformed);
         }
-        Ok(Self {
-            seq,
-            previous,
-            entry,
-            time,
-            event,
-            outcome,
-            parts,
-            facts,
-        })
+        Ok(Self { seq, previous, entry, time, event, outcome, parts, facts })
     }
 }
 
@@ -145,23 +131,14 @@ impl Skeleton {
         let entry = EntryId::from_bytes(*reader.fixed()?);
         key(reader, 4)?;
         let time = reader.uint()?;
-        Ok(Self {
-            seq,
-            previous,
-            entry,
-            time,
-        })
+        Ok(Self { seq, previous, entry, time })
     }
 }
 
 #[inline]
 fn key(reader: &mut Reader<'_>, expected: u8) -> Result<(), Malformed> {
     // Keys are below 24, so the byte is the key.
-    if reader.byte()? == expected {
-        Ok(())
-    } else {
-        Err(Malformed)
-    }
+    if reader.byte()? == expected { Ok(()) } else { Err(Malformed) }
 }
 
 #[inline]
@@ -183,9 +160,7 @@ fn decode_parts(reader: &mut Reader<'_>) -> Result<(Vec<Part>, u8), Malformed> {
             return Err(Malformed);
         }
         let number = small(reader)?;
-        let role = Role::from_number(number)
-            .filter(|_| number > last)
-            .ok_or(Malformed)?;
+        let role = Role::from_number(number).filter(|_| number > last).ok_or(Malformed)?;
         last = number;
         roles |= 1 << number;
         parts.push(Part {

@@ -6,9 +6,7 @@ use data_encoding::HEXLOWER;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use crate::audit::cbor::{
-    Kind, Malformed, Reader, length, put_bytes, put_head, put_text, put_uint,
-};
+use crate::audit::cbor::{Kind, Malformed, Reader, length, put_bytes, put_head, put_text, put_uint};
 
 /// How deep a payload may nest; ours nest four deep.
 const MAXIMUM_DEPTH: u8 = 16;
@@ -50,10 +48,7 @@ impl Value {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Self> {
         match self {
-            Self::Map(members) => members
-                .iter()
-                .find(|(name, _)| name == key)
-                .map(|(_, value)| value),
+            Self::Map(members) => members.iter().find(|(name, _)| name == key).map(|(_, value)| value),
             _ => None,
         }
     }
@@ -80,8 +75,7 @@ impl Value {
             }
             Self::Map(members) => {
                 let mut sorted: Vec<&(String, Self)> = members.iter().collect();
-                sorted
-                    .sort_by(|(one, _), (other, _)| encoded_order(one).cmp(&encoded_order(other)));
+                sorted.sort_by(|(one, _), (other, _)| encoded_order(one).cmp(&encoded_order(other)));
                 sorted.dedup_by(|(later, _), (earlier, _)| later == earlier);
                 put_head(out, Kind::Map, length(sorted.len()));
                 for (key, value) in sorted {
@@ -100,11 +94,7 @@ impl Value {
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
         let value = Self::read(&mut reader, MAXIMUM_DEPTH)?;
-        if reader.is_empty() {
-            Ok(value)
-        } else {
-            Err(Malformed)
-        }
+        if reader.is_empty() { Ok(value) } else { Err(Malformed) }
     }
 
     fn read(reader: &mut Reader<'_>, depth: u8) -> Result<Self, Malformed> {
@@ -124,9 +114,7 @@ impl Value {
                 let mut members: Vec<(String, Self)> = Vec::new();
                 for _ in 0..reader.head(Kind::Map)? {
                     let key = reader.text()?;
-                    let rising = members
-                        .last()
-                        .is_none_or(|(last, _)| encoded_order(last) < encoded_order(key));
+                    let rising = members.last().is_none_or(|(last, _)| encoded_order(last) < encoded_order(key));
                     if !rising {
                         return Err(Malformed);
                     }
@@ -145,17 +133,11 @@ impl Value {
         match (self, shown) {
             (Self::Bytes(bytes), Self::Text(text)) => HEXLOWER.encode(bytes) == *text,
             (Self::Array(items), Self::Array(others)) => {
-                items.len() == others.len()
-                    && items
-                        .iter()
-                        .zip(others)
-                        .all(|(item, other)| item.shows(other))
+                items.len() == others.len() && items.iter().zip(others).all(|(item, other)| item.shows(other))
             }
             (Self::Map(members), Self::Map(others)) => {
                 members.len() == others.len()
-                    && members
-                        .iter()
-                        .all(|(key, value)| shown.get(key).is_some_and(|other| value.shows(other)))
+                    && members.iter().all(|(key, value)| shown.get(key).is_some_and(|other| value.shows(other)))
             }
             _ => self == shown,
         }

@@ -8,18 +8,11 @@ use crate::audit::verify::{EntryWatch, KnownCheckpoint, LeafRow, Start, Verifier
 use crate::domain::event::{Event, Outcome, Role};
 
 /// Verifies leaves as a bundle gives them: by place, with the hashes of level-0 tiles if wanted.
-pub(super) fn verify(
-    leaves: &[Vec<u8>],
-    stored: Option<&[Hash]>,
-    checkpoints: &[KnownCheckpoint],
-) -> Report {
-    let rows = leaves.iter().enumerate().map(|(place, leaf)| {
-        (
-            place as u64,
-            leaf.as_slice(),
-            stored.and_then(|stored| stored.get(place).copied()),
-        )
-    });
+pub(super) fn verify(leaves: &[Vec<u8>], stored: Option<&[Hash]>, checkpoints: &[KnownCheckpoint]) -> Report {
+    let rows = leaves
+        .iter()
+        .enumerate()
+        .map(|(place, leaf)| (place as u64, leaf.as_slice(), stored.and_then(|stored| stored.get(place).copied())));
     verify_rows(rows, checkpoints)
 }
 
@@ -27,28 +20,16 @@ fn verify_rows<'a>(
     rows: impl Iterator<Item = (u64, &'a [u8], Option<Hash>)>,
     checkpoints: &[KnownCheckpoint],
 ) -> Report {
-    let start = Start {
-        checkpoints: checkpoints.to_vec(),
-        ..Start::default()
-    };
+    let start = Start { checkpoints: checkpoints.to_vec(), ..Start::default() };
     let mut verifier = Verifier::new(start);
     for (seq, leaf, stored_hash) in rows {
-        verifier.feed(&LeafRow {
-            seq,
-            leaf,
-            stored_hash,
-            columns: None,
-            sealed: None,
-        });
+        verifier.feed(&LeafRow { seq, leaf, stored_hash, columns: None, sealed: None });
     }
     verifier.finish()
 }
 
 pub(super) fn has(report: &Report, code: Code, position: Position) -> bool {
-    report
-        .findings
-        .iter()
-        .any(|finding| finding.code == code && finding.position == position)
+    report.findings.iter().any(|finding| finding.code == code && finding.position == position)
 }
 
 pub(super) fn leaf(seq: u64) -> Position {
@@ -63,11 +44,7 @@ pub(super) fn codes(report: &Report) -> Vec<Code> {
 fn an_untouched_log_is_intact() {
     let log = Log::of(600);
     for stored in [None, Some(log.stored.as_slice())] {
-        let report = verify(
-            &log.leaves,
-            stored,
-            &[Log::of(300).checkpoint(), log.checkpoint()],
-        );
+        let report = verify(&log.leaves, stored, &[Log::of(300).checkpoint(), log.checkpoint()]);
         assert_eq!(report.exit, 0, "{:?}", report.findings);
         assert_eq!((report.size, report.checked), (600, 600));
         assert_eq!(report.origin.as_deref(), Some("gw.example/log"));
@@ -86,15 +63,13 @@ fn every_flipped_byte_is_found_at_its_leaf() {
                     leaves[seq][place] ^= mask;
                     let report = verify(&leaves, stored, &checkpoints);
                     leaves[seq][place] ^= mask;
-                    let context =
-                        || format!("{seq} {place} {mask} {stored:?} {:?}", report.findings);
+                    let context = || format!("{seq} {place} {mask} {stored:?} {:?}", report.findings);
                     assert_eq!(report.exit, 40, "{}", context());
                     if seq == 99 && stored.is_none() {
                         // Nothing names the hash of the last leaf but the checkpoint.
                         let interval = Position::Between { from: 40, to: 99 };
                         assert!(
-                            report.findings[0].position == leaf(99)
-                                || has(&report, Code::RootMismatch, interval),
+                            report.findings[0].position == leaf(99) || has(&report, Code::RootMismatch, interval),
                             "{}",
                             context()
                         );
@@ -130,11 +105,7 @@ fn a_deleted_leaf_is_missed() {
         assert_eq!(report.exit, 40);
         assert_eq!(codes(&report), [Code::LeafMissing], "{:?}", report.findings);
         assert!(has(&report, Code::LeafMissing, leaf(seq as u64)));
-        let rows = log
-            .leaves
-            .iter()
-            .enumerate()
-            .filter(|(place, _)| *place != seq);
+        let rows = log.leaves.iter().enumerate().filter(|(place, _)| *place != seq);
         let report = verify_rows(
             rows.map(|(place, leaf)| (place as u64, leaf.as_slice(), Some(log.stored[place]))),
             &[log.checkpoint()],
@@ -145,11 +116,7 @@ fn a_deleted_leaf_is_missed() {
     let mut leaves = log.leaves.clone();
     leaves.drain(100..150);
     let report = verify(&leaves, None, &[log.checkpoint()]);
-    assert!(has(
-        &report,
-        Code::LeafMissing,
-        Position::Between { from: 100, to: 149 }
-    ));
+    assert!(has(&report, Code::LeafMissing, Position::Between { from: 100, to: 149 }));
     assert_eq!(report.exit, 40);
 }
 
@@ -158,42 +125,20 @@ fn a_lost_tail_is_a_rollback() {
     let log = Log::of(600);
     let report = verify(&log.leaves[..500], None, &[log.checkpoint()]);
     assert_eq!(report.exit, 30);
-    assert!(has(
-        &report,
-        Code::Rollback,
-        Position::Between { from: 500, to: 599 }
-    ));
+    assert!(has(&report, Code::Rollback, Position::Between { from: 500, to: 599 }));
 }
 
 #[test]
 fn swapped_leaves_are_both_named() {
     let log = Log::of(600);
-    for (one, other) in [
-        (10_usize, 11_usize),
-        (10, 12),
-        (255, 256),
-        (3, 598),
-        (598, 599),
-    ] {
+    for (one, other) in [(10_usize, 11_usize), (10, 12), (255, 256), (3, 598), (598, 599)] {
         let mut leaves = log.leaves.clone();
         leaves.swap(one, other);
         for stored in [None, Some(log.stored.as_slice())] {
             let report = verify(&leaves, stored, &[log.checkpoint()]);
-            let pair = Position::Between {
-                from: one as u64,
-                to: other as u64,
-            };
-            assert!(
-                has(&report, Code::OrderChanged, pair),
-                "{one} {other} {:?}",
-                report.findings
-            );
-            assert_eq!(
-                codes(&report),
-                [Code::OrderChanged],
-                "{one} {other} {:?}",
-                report.findings
-            );
+            let pair = Position::Between { from: one as u64, to: other as u64 };
+            assert!(has(&report, Code::OrderChanged, pair), "{one} {other} {:?}", report.findings);
+            assert_eq!(codes(&report), [Code::OrderChanged], "{one} {other} {:?}", report.findings);
             assert_eq!(report.exit, 40);
         }
     }
@@ -205,24 +150,12 @@ fn an_inserted_leaf_is_found() {
     // A forgery that fits what stands before it.
     let mut forged = Vec::new();
     let parts = vec![part(Role::Subject, 9_999)];
-    let draft = Draft::new(
-        entry(9_999),
-        Event::RecordCollected,
-        Outcome::Done,
-        parts,
-        Facts::none(),
-    )
-    .unwrap();
+    let draft = Draft::new(entry(9_999), Event::RecordCollected, Outcome::Done, parts, Facts::none()).unwrap();
     draft.encode(300, &log.stored[299], START + 299_500_000, &mut forged);
     let mut leaves = log.leaves.clone();
     leaves.insert(300, forged);
     let report = verify(&leaves, None, &[log.checkpoint()]);
-    assert_eq!(
-        codes(&report),
-        [Code::LeafInserted],
-        "{:?}",
-        report.findings
-    );
+    assert_eq!(codes(&report), [Code::LeafInserted], "{:?}", report.findings);
     assert!(has(&report, Code::LeafInserted, leaf(300)));
     assert_eq!(report.exit, 40);
 
@@ -230,11 +163,7 @@ fn an_inserted_leaf_is_found() {
     let mut leaves = log.leaves.clone();
     leaves.insert(300, log.leaves[20].clone());
     let report = verify(&leaves, None, &[log.checkpoint()]);
-    assert!(
-        has(&report, Code::LeafInserted, leaf(300)),
-        "{:?}",
-        report.findings
-    );
+    assert!(has(&report, Code::LeafInserted, leaf(300)), "{:?}", report.findings);
     assert!(codes(&report).contains(&Code::EntryRepeated));
 }
 
@@ -243,31 +172,16 @@ fn a_repaired_edit_is_bounded_by_the_checkpoints() {
     let honest = Log::of(600);
     let mut forged = Log::default();
     for seq in 0..600 {
-        forged.push(
-            &ordinary(if seq == 350 { 7_777 } else { seq }),
-            START + seq * 1_000_000,
-        );
+        forged.push(&ordinary(if seq == 350 { 7_777 } else { seq }), START + seq * 1_000_000);
     }
-    let checkpoints = [
-        Log::of(200).checkpoint(),
-        Log::of(400).checkpoint(),
-        honest.checkpoint(),
-    ];
+    let checkpoints = [Log::of(200).checkpoint(), Log::of(400).checkpoint(), honest.checkpoint()];
     let report = verify(&forged.leaves, Some(&forged.stored), &checkpoints);
     assert_eq!(codes(&report), [Code::RootMismatch]);
-    assert!(has(
-        &report,
-        Code::RootMismatch,
-        Position::Between { from: 200, to: 399 }
-    ));
+    assert!(has(&report, Code::RootMismatch, Position::Between { from: 200, to: 399 }));
     assert_eq!(report.exit, 40);
 
     // Signed again with the key of the log: two signed views.
-    let report = verify(
-        &forged.leaves,
-        Some(&forged.stored),
-        &[Log::of(400).checkpoint(), forged.checkpoint()],
-    );
+    let report = verify(&forged.leaves, Some(&forged.stored), &[Log::of(400).checkpoint(), forged.checkpoint()]);
     assert_eq!(codes(&report), [Code::Fork]);
     assert_eq!(report.exit, 30);
 }
@@ -279,12 +193,7 @@ fn a_poisoned_hash_is_only_a_warning() {
         let mut stored = log.stored.clone();
         stored[seq][3] ^= 1;
         let report = verify(&log.leaves, Some(&stored), &[log.checkpoint()]);
-        assert_eq!(
-            codes(&report),
-            [Code::TilePoisoned],
-            "{:?}",
-            report.findings
-        );
+        assert_eq!(codes(&report), [Code::TilePoisoned], "{:?}", report.findings);
         assert_eq!(report.exit, 0);
     }
 }
@@ -294,11 +203,7 @@ fn entries_repeat_in_their_partition_only() {
     let mut log = Log::of(10);
     log.push(&ordinary(4), START + 10_000_000);
     let report = verify(&log.leaves, None, &[]);
-    assert!(has(
-        &report,
-        Code::EntryRepeated,
-        Position::Between { from: 4, to: 10 }
-    ));
+    assert!(has(&report, Code::EntryRepeated, Position::Between { from: 4, to: 10 }));
     let mut found = 0;
     for partition in 0..4 {
         let mut watch = EntryWatch::partition(partition, 4);
@@ -314,34 +219,14 @@ fn entries_repeat_in_their_partition_only() {
 fn verification_can_start_behind_pruned_leaves() {
     let log = Log::of(600);
     let frontier = Log::of(256).frontier;
-    let start = Start {
-        frontier,
-        checkpoints: vec![log.checkpoint()],
-        ..Start::default()
-    };
+    let start = Start { frontier, checkpoints: vec![log.checkpoint()], ..Start::default() };
     let mut verifier = Verifier::new(start);
     for (seq, leaf) in (0..).zip(&log.leaves).skip(256) {
-        verifier.feed(&LeafRow {
-            seq,
-            leaf,
-            stored_hash: None,
-            columns: None,
-            sealed: None,
-        });
+        verifier.feed(&LeafRow { seq, leaf, stored_hash: None, columns: None, sealed: None });
     }
     let report = verifier.finish();
-    assert_eq!(
-        (report.exit, report.pruned, report.checked),
-        (0, 256, 344),
-        "{:?}",
-        report.findings
-    );
-    assert_eq!(
-        Frontier::from_bytes(256, &Log::of(256).frontier.to_bytes())
-            .unwrap()
-            .size(),
-        256
-    );
+    assert_eq!((report.exit, report.pruned, report.checked), (0, 256, 344), "{:?}", report.findings);
+    assert_eq!(Frontier::from_bytes(256, &Log::of(256).frontier.to_bytes()).unwrap().size(), 256);
     assert_ne!(leaf_hash(&log.leaves[0]), NO_PREVIOUS);
 }
 
@@ -359,9 +244,5 @@ fn throughput() {
     let appended = began.elapsed();
     assert_eq!(again.checkpoint(), log.checkpoint());
     let rate = |elapsed: std::time::Duration| (1_000_000.0 / elapsed.as_secs_f64()) as u64;
-    println!(
-        "verified {}/s, made and appended {}/s",
-        rate(verified),
-        rate(appended)
-    );
+    println!("verified {}/s, made and appended {}/s", rate(verified), rate(appended));
 }

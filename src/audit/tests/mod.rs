@@ -1,9 +1,6 @@
 //! Behaviour of the room, against the vectors of `tests/vectors/audit.json` and against attacks.
 
-#![expect(
-    clippy::as_conversions,
-    reason = "tests turn small indexes into positions"
-)]
+#![expect(clippy::as_conversions, reason = "tests turn small indexes into positions")]
 
 mod attacks;
 mod properties;
@@ -64,11 +61,7 @@ impl Log {
     }
 
     fn checkpoint(&self) -> KnownCheckpoint {
-        KnownCheckpoint {
-            size: self.frontier.size(),
-            root: self.frontier.root(),
-            signed_by: Vec::new(),
-        }
+        KnownCheckpoint { size: self.frontier.size(), root: self.frontier.root(), signed_by: Vec::new() }
     }
 }
 
@@ -87,12 +80,5 @@ fn ordinary(seq: u64) -> Draft {
         return opening();
     }
     let parts = vec![part(Role::Subject, seq)];
-    Draft::new(
-        entry(seq),
-        Event::RecordCollected,
-        Outcome::Done,
-        parts,
-        Facts::none(),
-    )
-    .unwrap()
+    Draft::new(entry(seq), Event::RecordCollected, Outcome::Done, parts, Facts::none()).unwrap()
 }

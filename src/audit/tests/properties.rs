@@ -9,12 +9,10 @@ use super::attacks::verify;
 use super::{Log, entry, part};
 use crate::audit::leaf::{Counts, Draft, Fact, Facts, Leaf, Refusal, leaf_hash};
 use crate::audit::payload::{Payload, Value};
-use crate::audit::tile::{
-    TileKind, TilePath, TileRows, Tiled, full_tile_root, put_entry, read_entries,
-};
+use crate::audit::tile::{TileKind, TilePath, TileRows, Tiled, full_tile_root, put_entry, read_entries};
 use crate::audit::tree::{
-    Consistency, Frontier, Hash, HashSource, ProofError, consistency_proof, empty_root, hash_node,
-    inclusion_proof, root, verify_consistency, verify_inclusion,
+    Consistency, Frontier, Hash, HashSource, ProofError, consistency_proof, empty_root, hash_node, inclusion_proof,
+    root, verify_consistency, verify_inclusion,
 };
 use crate::domain::event::{Event, Outcome, Role};
 
@@ -25,10 +23,7 @@ fn recursive_root(hashes: &[Hash]) -> Hash {
         [one] => *one,
         _ => {
             let middle = hashes.len().next_power_of_two() / 2;
-            hash_node(
-                &recursive_root(&hashes[..middle]),
-                &recursive_root(&hashes[middle..]),
-            )
+            hash_node(&recursive_root(&hashes[..middle]), &recursive_root(&hashes[middle..]))
         }
     }
 }
@@ -55,18 +50,11 @@ impl Rows {
     fn new(leaves: &[Hash]) -> Self {
         let mut levels = vec![leaves.to_vec()];
         while levels.last().unwrap().len() >= 256 {
-            let roots = levels
-                .last()
-                .unwrap()
-                .chunks_exact(256)
-                .map(|t| full_tile_root(t).unwrap());
+            let roots = levels.last().unwrap().chunks_exact(256).map(|t| full_tile_root(t).unwrap());
             let roots = roots.collect();
             levels.push(roots);
         }
-        Self {
-            levels,
-            reads: RefCell::new(0),
-        }
+        Self { levels, reads: RefCell::new(0) }
     }
 }
 
@@ -75,24 +63,15 @@ impl TileRows for Rows {
 
     fn hashes(&self, level: u8, first: u64, count: u16) -> Result<Vec<Hash>, std::fmt::Error> {
         *self.reads.borrow_mut() += 1;
-        assert_eq!(
-            first / 256,
-            (first + u64::from(count) - 1) / 256,
-            "the range leaves its tile"
-        );
+        assert_eq!(first / 256, (first + u64::from(count) - 1) / 256, "the range leaves its tile");
         let level = self.levels.get(usize::from(level)).ok_or(std::fmt::Error)?;
         let first = first as usize;
-        level
-            .get(first..first + usize::from(count))
-            .map(<[Hash]>::to_vec)
-            .ok_or(std::fmt::Error)
+        level.get(first..first + usize::from(count)).map(<[Hash]>::to_vec).ok_or(std::fmt::Error)
     }
 }
 
 fn hashes(count: u64) -> Vec<Hash> {
-    (0..count)
-        .map(|number| leaf_hash(&number.to_be_bytes()))
-        .collect()
+    (0..count).map(|number| leaf_hash(&number.to_be_bytes())).collect()
 }
 
 #[test]
@@ -105,17 +84,11 @@ fn every_inclusion_up_to_200_proves_and_nothing_else_does() {
         let root_hash = recursive_root(tree);
         assert_eq!(frontier.root(), root_hash);
         assert_eq!(root(size, &Naive(tree)), Ok(root_hash));
-        assert_eq!(
-            Frontier::from_bytes(size, &frontier.to_bytes()),
-            Ok(frontier.clone())
-        );
+        assert_eq!(Frontier::from_bytes(size, &frontier.to_bytes()), Ok(frontier.clone()));
         for index in 0..size {
             let leaf = &tree[index as usize];
             let mut proof = inclusion_proof(index, size, &Naive(tree)).unwrap();
-            assert_eq!(
-                verify_inclusion(index, size, leaf, &proof, &root_hash),
-                Ok(())
-            );
+            assert_eq!(verify_inclusion(index, size, leaf, &proof, &root_hash), Ok(()));
             for other in [index + 1, index.wrapping_sub(1)] {
                 assert!(verify_inclusion(other, size, leaf, &proof, &root_hash).is_err());
             }
@@ -146,10 +119,7 @@ fn every_consistency_up_to_200_proves_and_other_logs_do_not() {
                 0 => Consistency::FirstCheckpoint,
                 _ => Consistency::Extends,
             };
-            assert_eq!(
-                verify_consistency(from, &old, to, &new, &proof),
-                Ok(expected)
-            );
+            assert_eq!(verify_consistency(from, &old, to, &new, &proof), Ok(expected));
             if from > 0 {
                 let foreign = recursive_root(&other[..from as usize]);
                 assert!(verify_consistency(from, &foreign, to, &new, &proof).is_err());
@@ -171,18 +141,13 @@ fn tiles_give_the_same_proofs() {
     let rows = Rows::new(&all);
     for size in [1_u64, 255, 256, 257, 65_536, 65_537, 70_000] {
         let mut frontier = Frontier::new();
-        all[..size as usize]
-            .iter()
-            .for_each(|hash| frontier.append(hash));
+        all[..size as usize].iter().for_each(|hash| frontier.append(hash));
         assert_eq!(root(size, &Tiled(&rows)), Ok(frontier.root()));
         for index in [0, size / 2, size - 1] {
             *rows.reads.borrow_mut() = 0;
             let proof = inclusion_proof(index, size, &Tiled(&rows)).unwrap();
             let leaf = &all[index as usize];
-            assert_eq!(
-                verify_inclusion(index, size, leaf, &proof, &frontier.root()),
-                Ok(())
-            );
+            assert_eq!(verify_inclusion(index, size, leaf, &proof, &frontier.root()), Ok(()));
             assert!(proof.len() <= 17);
         }
     }
@@ -303,10 +268,7 @@ fn a_payload_comes_back() {
         subject: Some([1; 16]),
         purposes: vec!["newsletter".to_owned()],
         reason: Some("Grüße, 你好".to_owned()),
-        more: vec![
-            ("amount", Value::Uint(300)),
-            ("nested", Value::Map(Vec::new())),
-        ],
+        more: vec![("amount", Value::Uint(300)), ("nested", Value::Map(Vec::new()))],
         ..Payload::default()
     };
     let decoded = Value::decode(&payload.encode()).unwrap();
@@ -329,45 +291,21 @@ fn drafts_keep_the_rules_of_their_event() {
     let make = |event, outcome, parts, facts| Draft::new(entry(1), event, outcome, parts, facts);
     let event = Event::RecordCollected;
     let subject = part(Role::Subject, 1);
-    assert_eq!(
-        make(event, Outcome::Failed, vec![subject], Facts::none()),
-        Err(E::Outcome(event, Outcome::Failed))
-    );
-    assert_eq!(
-        make(event, Outcome::Done, vec![], Facts::none()),
-        Err(E::Parts(event))
-    );
-    assert_eq!(
-        make(event, Outcome::Done, vec![subject, subject], Facts::none()),
-        Err(E::Parts(event))
-    );
-    let bare = crate::audit::leaf::Part {
-        sealed_hash: None,
-        ..subject
-    };
-    assert_eq!(
-        make(event, Outcome::Done, vec![bare], Facts::none()),
-        Err(E::SealedHash(event, Role::Subject))
-    );
+    assert_eq!(make(event, Outcome::Failed, vec![subject], Facts::none()), Err(E::Outcome(event, Outcome::Failed)));
+    assert_eq!(make(event, Outcome::Done, vec![], Facts::none()), Err(E::Parts(event)));
+    assert_eq!(make(event, Outcome::Done, vec![subject, subject], Facts::none()), Err(E::Parts(event)));
+    let bare = crate::audit::leaf::Part { sealed_hash: None, ..subject };
+    assert_eq!(make(event, Outcome::Done, vec![bare], Facts::none()), Err(E::SealedHash(event, Role::Subject)));
     let foreign = Facts::new(vec![Fact::Number(1)]);
-    assert_eq!(
-        make(event, Outcome::Done, vec![subject], foreign),
-        Err(E::Facts(event))
-    );
+    assert_eq!(make(event, Outcome::Done, vec![subject], foreign), Err(E::Facts(event)));
     let event = Event::RecordExpired;
     let twice = Facts::new(vec![Fact::Number(1), Fact::Number(1)]);
-    assert_eq!(
-        make(event, Outcome::Done, vec![subject], twice),
-        Err(E::Facts(event))
-    );
+    assert_eq!(make(event, Outcome::Done, vec![subject], twice), Err(E::Facts(event)));
     let event = Event::ErasureReplayed;
     let long = Facts::new(vec![
         Fact::Deleted(Counts::default()),
         Fact::Fingerprints(vec![[0; 32]; 130]),
         Fact::Cause(crate::audit::leaf::Cause::Restore),
     ]);
-    assert_eq!(
-        make(event, Outcome::Done, vec![], long),
-        Err(E::TooLong(event))
-    );
+    assert_eq!(make(event, Outcome::Done, vec![], long), Err(E::TooLong(event)));
 }

@@ -24,14 +24,7 @@ fn only_a_correction_may_turn_the_clock_back() {
         Fact::Epoch(2),
         Fact::Cause(Cause::ClockAhead),
     ]);
-    let corrected = Draft::new(
-        entry(3),
-        Event::ClockCorrected,
-        Outcome::Done,
-        Vec::new(),
-        facts,
-    )
-    .unwrap();
+    let corrected = Draft::new(entry(3), Event::ClockCorrected, Outcome::Done, Vec::new(), facts).unwrap();
     log.push(&corrected, START);
     assert_eq!(verify(&log.leaves, None, &[log.checkpoint()]).exit, 0);
 }
@@ -39,22 +32,11 @@ fn only_a_correction_may_turn_the_clock_back() {
 #[test]
 fn an_unexplained_silence_is_told() {
     let mut log = Log::of(3);
-    let heartbeat = Draft::new(
-        entry(3),
-        Event::LogHeartbeat,
-        Outcome::Done,
-        Vec::new(),
-        Facts::none(),
-    )
-    .unwrap();
+    let heartbeat = Draft::new(entry(3), Event::LogHeartbeat, Outcome::Done, Vec::new(), Facts::none()).unwrap();
     log.push(&heartbeat, START + 3_000_000);
     log.push(&ordinary(4), START + 4 * 3_600_000_000);
     let report = verify(&log.leaves, None, &[log.checkpoint()]);
-    assert!(has(
-        &report,
-        Code::Silence,
-        Position::Between { from: 3, to: 4 }
-    ));
+    assert!(has(&report, Code::Silence, Position::Between { from: 3, to: 4 }));
     assert_eq!(report.exit, 20);
 }
 
@@ -66,23 +48,13 @@ fn sealed_rows_balance() {
         for (seq, leaf) in (0..).zip(&log.leaves) {
             let rows = sealed(seq);
             let sealed = Some(rows.as_slice());
-            verifier.feed(&LeafRow {
-                seq,
-                leaf,
-                stored_hash: None,
-                columns: None,
-                sealed,
-            });
+            verifier.feed(&LeafRow { seq, leaf, stored_hash: None, columns: None, sealed });
         }
         verifier.finish()
     };
     let mut log = Log::of(20);
     let whole = |seq: u64| {
-        if seq == 0 || seq >= 20 {
-            Vec::new()
-        } else {
-            sealed_of(seq)
-        }
+        if seq == 0 || seq >= 20 { Vec::new() } else { sealed_of(seq) }
     };
     assert_eq!(judge(&log, &whole).exit, 0);
     let without = |seq: u64| if seq == 7 { Vec::new() } else { whole(seq) };
@@ -96,24 +68,12 @@ fn sealed_rows_balance() {
     };
     let report = judge(&log, &swapped);
     assert_eq!(codes(&report), [Code::SealedAltered, Code::SealedAltered]);
-    assert!(
-        has(&report, Code::SealedAltered, leaf(5)) && has(&report, Code::SealedAltered, leaf(6))
-    );
+    assert!(has(&report, Code::SealedAltered, leaf(5)) && has(&report, Code::SealedAltered, leaf(6)));
 
     // A leaf that counts the deletion makes it lawful; if the row lives on, it is a lie.
-    let counts = Counts {
-        operation: 1,
-        ..Default::default()
-    };
+    let counts = Counts { operation: 1, ..Default::default() };
     let facts = Facts::new(vec![Fact::Deleted(counts)]);
-    let deletion = Draft::new(
-        entry(20),
-        Event::RetentionExpired,
-        Outcome::Done,
-        Vec::new(),
-        facts,
-    )
-    .unwrap();
+    let deletion = Draft::new(entry(20), Event::RetentionExpired, Outcome::Done, Vec::new(), facts).unwrap();
     log.push(&deletion, START + 20_000_000);
     assert_eq!(judge(&log, &without).exit, 0);
     let report = judge(&log, &whole);
@@ -127,31 +87,15 @@ fn keys_sign_only_the_sizes_they_are_valid_for() {
     let new = VerifierKey::new("gw.example/log", KeyKind::Ed25519, [2; 32]).unwrap();
     assert_eq!(old.typed(), [1; 33]);
     let mut log = Log::of(10);
-    let facts = Facts::new(vec![
-        Fact::Cause(Cause::Planned),
-        Fact::Verifier(new.typed()),
-        Fact::ReplacedVerifier(old.typed()),
-    ]);
-    let rotated = Draft::new(
-        entry(10),
-        Event::LogKeyRotated,
-        Outcome::Done,
-        Vec::new(),
-        facts,
-    )
-    .unwrap();
+    let facts =
+        Facts::new(vec![Fact::Cause(Cause::Planned), Fact::Verifier(new.typed()), Fact::ReplacedVerifier(old.typed())]);
+    let rotated = Draft::new(entry(10), Event::LogKeyRotated, Outcome::Done, Vec::new(), facts).unwrap();
     log.push(&rotated, START + 10_000_000);
     log.push(&ordinary(11), START + 11_000_000);
     let mut sizes = vec![Log::of(10).checkpoint()];
     let mut frontier = Frontier::new();
-    log.stored[..11]
-        .iter()
-        .for_each(|hash| frontier.append(hash));
-    sizes.push(KnownCheckpoint {
-        size: 11,
-        root: frontier.root(),
-        signed_by: Vec::new(),
-    });
+    log.stored[..11].iter().for_each(|hash| frontier.append(hash));
+    sizes.push(KnownCheckpoint { size: 11, root: frontier.root(), signed_by: Vec::new() });
     sizes.push(log.checkpoint());
     let judge = |keys: [&[&VerifierKey]; 3]| {
         let mut checkpoints = sizes.clone();
@@ -171,25 +115,13 @@ fn keys_sign_only_the_sizes_they_are_valid_for() {
 #[test]
 fn another_log_and_missing_heartbeats_are_told() {
     let mut log = Log::of(3);
-    let start = Start {
-        origin: Some("other.example/log".to_owned()),
-        ..Start::default()
-    };
+    let start = Start { origin: Some("other.example/log".to_owned()), ..Start::default() };
     let mut verifier = Verifier::new(start);
     for (seq, leaf) in (0..).zip(&log.leaves) {
-        verifier.feed(&LeafRow {
-            seq,
-            leaf,
-            stored_hash: None,
-            columns: None,
-            sealed: None,
-        });
+        verifier.feed(&LeafRow { seq, leaf, stored_hash: None, columns: None, sealed: None });
     }
     let report = verifier.finish();
-    assert_eq!(
-        (report.exit, codes(&report)),
-        (40, vec![Code::OriginMismatch])
-    );
+    assert_eq!((report.exit, codes(&report)), (40, vec![Code::OriginMismatch]));
 
     log.push(&ordinary(3), START + 4 * 3_600_000_000);
     let report = verify(&log.leaves, None, &[log.checkpoint()]);

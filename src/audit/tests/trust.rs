@@ -18,11 +18,7 @@ fn receipt() {
     let read = |file: &Json| Receipt::parse(&serde_json::to_vec(file).unwrap()).unwrap();
     let trust = Trust::parse(text(&file["trust"])).unwrap();
     let report = read(file).verify(TrustSource::Own(&trust));
-    assert_eq!(
-        (report.exit, report.opened, report.witnessed_to),
-        (0, 1, Some(6)),
-        "{report:?}"
-    );
+    assert_eq!((report.exit, report.opened, report.witnessed_to), (0, 1, Some(6)), "{report:?}");
     assert_eq!(read(file).verify(TrustSource::Receipt).exit, 10);
     let alone = Trust::of_log(trust.logs()[0].clone());
     assert_eq!(read(file).verify(TrustSource::Own(&alone)).exit, 10);
@@ -40,14 +36,10 @@ fn receipt() {
         file["opened"][0]["plaintext"] = plaintext.into();
     });
     assert_eq!(foreign, (40, "part_unbound"));
-    let other_index =
-        judge(&|file| file["proof"] = text(&file["proof"]).replace("index 4", "index 5").into());
+    let other_index = judge(&|file| file["proof"] = text(&file["proof"]).replace("index 4", "index 5").into());
     assert_eq!(other_index, (40, "root_mismatch"));
-    let other_leaf = judge(&|file| {
-        file["proof"] = text(&file["proof"])
-            .replace("extra qgABAQQC", "extra qgABAQMC")
-            .into()
-    });
+    let other_leaf =
+        judge(&|file| file["proof"] = text(&file["proof"]).replace("extra qgABAQQC", "extra qgABAQMC").into());
     assert_eq!(other_leaf, (40, "root_mismatch"));
     let unwitnessed = judge(&|file| {
         let proof = text(&file["proof"]);
@@ -55,20 +47,13 @@ fn receipt() {
         file["proof"] = kept.into();
     });
     assert_eq!(unwitnessed, (50, "downgrade"));
-    let other_log = Trust::parse(&text(&file["trust"]).replace(
-        text(&all["amanat_log"]["log_vkey"]),
-        text(&all["signed_note"]["log_vkey"]),
-    ));
+    let other_log = Trust::parse(
+        &text(&file["trust"]).replace(text(&all["amanat_log"]["log_vkey"]), text(&all["signed_note"]["log_vkey"])),
+    );
     let report = read(file).verify(TrustSource::Own(&other_log.unwrap()));
-    assert_eq!(
-        (report.exit, report.findings[0].code.as_str()),
-        (40, "origin_mismatch")
-    );
+    assert_eq!((report.exit, report.findings[0].code.as_str()), (40, "origin_mismatch"));
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(
-        (&json["verdict"], &json["exit"]),
-        (&"invalid".into(), &40.into())
-    );
+    assert_eq!((&json["verdict"], &json["exit"]), (&"invalid".into(), &40.into()));
     // Twice a key, or a member that is not ours: no receipt.
     assert!(Receipt::parse(br#"{"format":"amanat-receipt/2"}"#).is_err());
 }
@@ -86,11 +71,7 @@ fn trust_policies() {
     let first = trust.witnesses()[0].key.clone();
     assert!(!trust.is_met_by([&first]));
     assert!(trust.is_met_by([&first, &second]));
-    assert!(
-        Trust::parse(&policy.replace("all a b", "1 a b"))
-            .unwrap()
-            .is_met_by([&first])
-    );
+    assert!(Trust::parse(&policy.replace("all a b", "1 a b")).unwrap().is_met_by([&first]));
     for (from, to, error) in [
         ("quorum one\n", "", TrustError::NoQuorum),
         ("quorum one", "quorum two", TrustError::Name(8)),
@@ -102,11 +83,7 @@ fn trust_policies() {
         ("# comment", "wittness", TrustError::Line(1)),
         ("dc13f54c", "dc13f54d", TrustError::Key(3)),
     ] {
-        assert_eq!(
-            Trust::parse(&policy.replace(from, to)),
-            Err(error),
-            "{from} {to}"
-        );
+        assert_eq!(Trust::parse(&policy.replace(from, to)), Err(error), "{from} {to}");
     }
 }
 
@@ -115,8 +92,7 @@ fn attestation() {
     let all = vectors();
     let set = &all["amanat_log"];
     let trust = Trust::parse(text(&set["receipt_file"]["trust"])).unwrap();
-    let read =
-        |note: &str| open(note.as_bytes(), None, trust.logs(), &trust.witness_keys()).unwrap();
+    let read = |note: &str| open(note.as_bytes(), None, trust.logs(), &trust.witness_keys()).unwrap();
     let whole = text(&set["checkpoint"]);
     let full = read(whole);
     let bare = read(&whole[..whole.find("\u{2014} witness").unwrap()]);
@@ -127,26 +103,14 @@ fn attestation() {
     };
     let own = TrustSource::Own(&trust);
     assert_eq!(judge(from_ref(&full), &trust, own, None), (0, Some(6)));
-    assert_eq!(
-        judge(from_ref(&full), &trust, TrustSource::Receipt, None),
-        (10, Some(6))
-    );
+    assert_eq!(judge(from_ref(&full), &trust, TrustSource::Receipt, None), (10, Some(6)));
     assert_eq!(judge(from_ref(&bare), &trust, own, None), (50, None));
     assert_eq!(judge(&[], &trust, own, None), (10, None));
     let alone = Trust::of_log(trust.logs()[0].clone());
-    assert_eq!(
-        judge(&[bare], &alone, TrustSource::Own(&alone), None),
-        (10, None)
-    );
+    assert_eq!(judge(&[bare], &alone, TrustSource::Own(&alone), None), (10, None));
     let seconds = full.cosignatures[0].seconds;
-    let fresh = Some(Freshness {
-        now: seconds + 60,
-        maximum_age: 60,
-    });
+    let fresh = Some(Freshness { now: seconds + 60, maximum_age: 60 });
     assert_eq!(judge(from_ref(&full), &trust, own, fresh).0, 0);
-    let stale = Some(Freshness {
-        now: seconds + 61,
-        maximum_age: 60,
-    });
+    let stale = Some(Freshness { now: seconds + 61, maximum_age: 60 });
     assert_eq!(judge(&[full], &trust, own, stale).0, 10);
 }

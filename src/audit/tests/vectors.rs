@@ -10,8 +10,8 @@ use crate::audit::payload::{Value, read_plaintext};
 use crate::audit::proof::LogProof;
 use crate::audit::tile::{TileKind, TilePath, put_entry, tiles_at};
 use crate::audit::tree::{
-    Frontier, Hash, HashSource, consistency_proof, hash_leaf, hash_node, inclusion_proof,
-    verify_consistency, verify_inclusion,
+    Frontier, Hash, HashSource, consistency_proof, hash_leaf, hash_node, inclusion_proof, verify_consistency,
+    verify_inclusion,
 };
 use crate::crypto::key::Key;
 use crate::crypto::mac::audit::{AuditPlace, CommitmentKey, TagKey};
@@ -40,10 +40,7 @@ fn list(value: &Json) -> &Vec<Json> {
 }
 
 fn proof_of(value: &Json) -> Option<Vec<Hash>> {
-    list(value)
-        .iter()
-        .map(|hash| bytes(hash).try_into().ok())
-        .collect()
+    list(value).iter().map(|hash| bytes(hash).try_into().ok()).collect()
 }
 
 fn secret(value: &Json) -> Key {
@@ -58,9 +55,7 @@ impl HashSource for Source {
     fn hash(&self, level: u32, index: u64) -> Result<Hash, Self::Error> {
         let mut frontier = Frontier::new();
         let (width, start) = (1 << level, (index as usize) << level);
-        self.0[start..start + width]
-            .iter()
-            .for_each(|hash| frontier.append(hash));
+        self.0[start..start + width].iter().for_each(|hash| frontier.append(hash));
         Ok(frontier.root())
     }
 }
@@ -69,10 +64,7 @@ impl HashSource for Source {
 fn rfc6962() {
     let all = vectors();
     let set = &all["rfc6962"];
-    let hashes: Vec<Hash> = list(&set["leaves"])
-        .iter()
-        .map(|leaf| hash_leaf(&bytes(leaf)))
-        .collect();
+    let hashes: Vec<Hash> = list(&set["leaves"]).iter().map(|leaf| hash_leaf(&bytes(leaf))).collect();
     let mut frontier = Frontier::new();
     for (size, root) in list(&set["roots"]).iter().enumerate() {
         assert_eq!(frontier.root(), fixed(root));
@@ -82,38 +74,23 @@ fn rfc6962() {
         }
     }
     let single = &set["single_hashes"];
-    assert_eq!(
-        hash_leaf(b"L123456"),
-        fixed(&single["leaf_of_ascii_L123456"])
-    );
+    assert_eq!(hash_leaf(b"L123456"), fixed(&single["leaf_of_ascii_L123456"]));
     let node = raw_node(b"N123", b"N456");
     assert_eq!(node, fixed(&single["node_of_ascii_N123_N456"]));
 
     let source = Source(hashes.clone());
     for case in list(&set["inclusion"]) {
-        let (index, size) = (
-            case["index"].as_u64().unwrap(),
-            case["size"].as_u64().unwrap(),
-        );
+        let (index, size) = (case["index"].as_u64().unwrap(), case["size"].as_u64().unwrap());
         let proof = proof_of(&case["proof"]).unwrap();
         assert_eq!(inclusion_proof(index, size, &source), Ok(proof.clone()));
         let root = fixed(&set["roots"][size as usize]);
-        assert_eq!(
-            verify_inclusion(index, size, &hashes[index as usize], &proof, &root),
-            Ok(())
-        );
+        assert_eq!(verify_inclusion(index, size, &hashes[index as usize], &proof, &root), Ok(()));
     }
     for case in list(&set["consistency"]) {
-        let (from, to) = (
-            case["size1"].as_u64().unwrap(),
-            case["size2"].as_u64().unwrap(),
-        );
+        let (from, to) = (case["size1"].as_u64().unwrap(), case["size2"].as_u64().unwrap());
         let proof = proof_of(&case["proof"]).unwrap();
         assert_eq!(consistency_proof(from, to, &source), Ok(proof.clone()));
-        let (old, new) = (
-            fixed(&set["roots"][from as usize]),
-            fixed(&set["roots"][to as usize]),
-        );
+        let (old, new) = (fixed(&set["roots"][from as usize]), fixed(&set["roots"][to as usize]));
         assert!(verify_consistency(from, &old, to, &new, &proof).is_ok());
     }
     for case in list(&set["invalid"]) {
@@ -167,11 +144,7 @@ fn signed_note() {
     let made = VerifierKey::new(log.name(), KeyKind::Ed25519, signing.public_key()).unwrap();
     assert_eq!(made, log);
     let root = fixed(&all["rfc6962"]["roots"][7]);
-    let checkpoint = Checkpoint {
-        origin: log.name().to_owned(),
-        size: 7,
-        root,
-    };
+    let checkpoint = Checkpoint { origin: log.name().to_owned(), size: 7, root };
     let mut note = checkpoint.note(&log, &signing.sign(checkpoint.text().as_bytes()));
     let cosigning = Signing::from_seed(&secret(&set["witness_seed"]));
     let seconds = 1_767_225_600_u64;
@@ -179,30 +152,16 @@ fn signed_note() {
     note += &witness.signature_line(&[seconds.to_be_bytes().as_slice(), &signature].concat());
     assert_eq!(note, text(&set["checkpoint"]));
 
-    let verified = open(
-        note.as_bytes(),
-        None,
-        std::slice::from_ref(&log),
-        std::slice::from_ref(&witness),
-    )
-    .unwrap();
+    let verified = open(note.as_bytes(), None, std::slice::from_ref(&log), std::slice::from_ref(&witness)).unwrap();
     assert_eq!(verified.checkpoint, checkpoint);
     assert_eq!(verified.cosignatures[0].seconds, seconds);
-    let elsewhere = open(
-        note.as_bytes(),
-        Some("other.example/log"),
-        &[log],
-        &[witness],
-    );
+    let elsewhere = open(note.as_bytes(), Some("other.example/log"), &[log], &[witness]);
     assert_eq!(elsewhere, Err(CheckpointError::Origin));
 
     let proof = LogProof::parse(text(&set["tlog_proof_leaf4_size7"])).unwrap();
     assert_eq!(proof.to_string(), text(&set["tlog_proof_leaf4_size7"]));
     let leaf = fixed(&all["rfc6962"]["leaf_hashes"][4]);
-    assert_eq!(
-        verify_inclusion(proof.index, 7, &leaf, &proof.hashes, &root),
-        Ok(())
-    );
+    assert_eq!(verify_inclusion(proof.index, 7, &leaf, &proof.hashes, &root), Ok(()));
 
     for known in list(&set["known_notes"]) {
         let key = VerifierKey::parse(text(&known["vkey"])).unwrap();
@@ -219,21 +178,14 @@ fn signed_note() {
 fn tiles() {
     let all = vectors();
     for (name, path) in all["tiles"]["paths"].as_object().unwrap() {
-        let words: Vec<&str> = name
-            .split([' ', ','])
-            .filter(|word| !word.is_empty())
-            .collect();
+        let words: Vec<&str> = name.split([' ', ',']).filter(|word| !word.is_empty()).collect();
         let index = words[0].parse().unwrap();
         let after = |word: &str| {
             let at = words.iter().position(|other| *other == word);
             at.map(|at| words[at + 1].parse::<u16>().unwrap())
         };
         let kind = TileKind::Hashes(after("level").unwrap_or(0).try_into().unwrap());
-        let tile = TilePath {
-            kind,
-            index,
-            width: after("p").unwrap_or(256),
-        };
+        let tile = TilePath { kind, index, width: after("p").unwrap_or(256) };
         assert_eq!(tile.to_string(), text(path));
         assert_eq!(TilePath::parse(text(path)), Some(tile));
     }
@@ -274,11 +226,7 @@ fn fact(key: &str, value: &Json) -> Fact {
         "1" => Fact::PolicyHash(fixed(&value["$hex"])),
         "3" => {
             let count = |at: usize| value[at].as_u64().unwrap();
-            Fact::Deleted(Counts {
-                operation: count(0),
-                evidence: count(1),
-                system: count(2),
-            })
+            Fact::Deleted(Counts { operation: count(0), evidence: count(1), system: count(2) })
         }
         "5" => Fact::Fingerprints(list(value).iter().map(|key| fixed(&key["$hex"])).collect()),
         "9" => Fact::Verifier(fixed(&value["$hex"])),
@@ -297,12 +245,7 @@ fn payload(value: &Json) -> Value {
         Json::Array(items) => Value::Array(items.iter().map(payload).collect()),
         Json::Object(members) => match members.get("$hex") {
             Some(hex) => Value::Bytes(bytes(hex)),
-            None => Value::Map(
-                members
-                    .iter()
-                    .map(|(key, value)| (key.clone(), payload(value)))
-                    .collect(),
-            ),
+            None => Value::Map(members.iter().map(|(key, value)| (key.clone(), payload(value))).collect()),
         },
         Json::Null => panic!("null"),
     }
@@ -319,26 +262,17 @@ fn amanat_log() {
         let event = Event::parse(text(&case["event"])).unwrap();
         assert_eq!(Some(u64::from(event.number())), case["event_code"].as_u64());
         let number = |name: &str| u8::try_from(case[name].as_u64().unwrap()).unwrap();
-        assert_eq!(
-            Class::from_number(number("retention_class")),
-            Some(event.class())
-        );
+        assert_eq!(Class::from_number(number("retention_class")), Some(event.class()));
         let entry = EntryId::from_bytes(fixed(&case["entry"]));
         let parts = list(&case["parts"]).iter().map(|part| {
-            let role =
-                Role::from_number(u8::try_from(part["role"].as_u64().unwrap()).unwrap()).unwrap();
+            let role = Role::from_number(u8::try_from(part["role"].as_u64().unwrap()).unwrap()).unwrap();
             let key = secret(&part["audit_key"]);
             let plaintext = bytes(&part["plaintext"]);
             let value = payload(&part["payload_json"]);
             assert_eq!(value.encode(), bytes(&part["payload_cbor"]));
             assert_eq!(read_plaintext(&plaintext).unwrap().encode(), value.encode());
-            let place = AuditPlace {
-                role: role.number(),
-                entry,
-                event: event.number(),
-                class: event.class().number(),
-                origin,
-            };
+            let place =
+                AuditPlace { role: role.number(), entry, event: event.number(), class: event.class().number(), origin };
             let commit_key = CommitmentKey::derive(&key, role.number(), entry);
             assert_eq!(commit_key.to_shown(), fixed(&part["commitment_key"]));
             let sealed_hash = match role {
@@ -356,35 +290,16 @@ fn amanat_log() {
             assert_eq!(tag, fixed(&part["tag"]));
             let commitment = commit_key.commitment(&place, &plaintext);
             assert_eq!(commitment, fixed(&part["commitment"]));
-            Part {
-                role,
-                tag,
-                commitment,
-                sealed_hash,
-            }
+            Part { role, tag, commitment, sealed_hash }
         });
-        let facts = case["facts"]
-            .as_object()
-            .unwrap()
-            .iter()
-            .map(|(key, value)| fact(key, value));
+        let facts = case["facts"].as_object().unwrap().iter().map(|(key, value)| fact(key, value));
         let outcome = Outcome::from_number(number("outcome")).unwrap();
-        let draft = Draft::new(
-            entry,
-            event,
-            outcome,
-            parts.collect(),
-            Facts::new(facts.collect()),
-        )
-        .unwrap();
+        let draft = Draft::new(entry, event, outcome, parts.collect(), Facts::new(facts.collect())).unwrap();
         let mut leaf = Vec::new();
         draft.encode(seq, &previous, case["time_us"].as_u64().unwrap(), &mut leaf);
         assert_eq!(leaf, bytes(&case["leaf"]));
         let decoded = Leaf::decode(&leaf).unwrap();
-        assert_eq!(
-            (decoded.parts.as_slice(), &decoded.facts),
-            (draft.parts(), draft.facts())
-        );
+        assert_eq!((decoded.parts.as_slice(), &decoded.facts), (draft.parts(), draft.facts()));
         previous = leaf_hash(&leaf);
         assert_eq!(previous, fixed(&case["leaf_hash"]));
         frontier.append(&previous);
@@ -397,11 +312,7 @@ fn amanat_log() {
     assert_eq!(hashes.concat(), bytes(&set["tiles"]["tile/0/000.p/6"]));
     assert_eq!(bundle, bytes(&set["tiles"]["tile/entries/000.p/6"]));
     let log = VerifierKey::parse(text(&set["log_vkey"])).unwrap();
-    let checkpoint = Checkpoint {
-        origin: origin.to_owned(),
-        size: 6,
-        root: frontier.root(),
-    };
+    let checkpoint = Checkpoint { origin: origin.to_owned(), size: 6, root: frontier.root() };
     let signing = Signing::from_seed(&secret(&set["log_seed"]));
     let note = checkpoint.note(&log, &signing.sign(checkpoint.text().as_bytes()));
     assert!(text(&set["checkpoint"]).starts_with(&note));
@@ -427,12 +338,7 @@ fn malformed_leaves() {
             "unknown_event" => Refusal::UnknownEvent,
             _ => Refusal::UnknownVersion,
         };
-        assert_eq!(
-            Leaf::decode(&bytes(&case["leaf"])),
-            Err(expected),
-            "{}",
-            case["why"]
-        );
+        assert_eq!(Leaf::decode(&bytes(&case["leaf"])), Err(expected), "{}", case["why"]);
     }
 }
 
@@ -447,12 +353,7 @@ fn malformed_checkpoints() {
             "malformed" => CheckpointError::Malformed,
             _ => CheckpointError::Signature,
         };
-        assert_eq!(
-            read(text(&case["checkpoint"])),
-            Err(expected),
-            "{}",
-            case["why"]
-        );
+        assert_eq!(read(text(&case["checkpoint"])), Err(expected), "{}", case["why"]);
     }
     for case in list(&all["malformed_checkpoints"]["accepted"]) {
         assert!(read(text(&case["checkpoint"])).is_ok(), "{}", case["why"]);
@@ -460,14 +361,8 @@ fn malformed_checkpoints() {
     let good = text(&all["amanat_log"]["checkpoint"]);
     let stranger = "\u{2014} stranger.example/x YWJjZAAAAAAAAAAA\n";
     assert!(read(&(good.to_owned() + &stranger.repeat(30))).is_ok());
-    assert_eq!(
-        read(&(good.to_owned() + &stranger.repeat(31))),
-        Err(CheckpointError::Malformed)
-    );
-    assert_eq!(
-        read(&good.replace('\n', "\r\n")),
-        Err(CheckpointError::Malformed)
-    );
+    assert_eq!(read(&(good.to_owned() + &stranger.repeat(31))), Err(CheckpointError::Malformed));
+    assert_eq!(read(&good.replace('\n', "\r\n")), Err(CheckpointError::Malformed));
     let huge = good.replace("\n6\n", "\n9223372036854775808\n");
     assert_eq!(read(&huge), Err(CheckpointError::Malformed));
     let extended = good.replacen("\n\n", "\nextension\n\n", 1);

@@ -89,9 +89,7 @@ impl Chain {
             newest: None,
         };
         // Sizes below a pruned start cannot be computed any more.
-        chain.judged = chain
-            .checkpoints
-            .partition_point(|checkpoint| checkpoint.size < next);
+        chain.judged = chain.checkpoints.partition_point(|checkpoint| checkpoint.size < next);
         chain.judge_checkpoints();
         chain
     }
@@ -122,14 +120,7 @@ impl Chain {
         let Some(skeleton) = seen.skeleton else {
             // It does not say where it belongs; the source's position must do.
             self.skip_to(by_source, findings);
-            return self.accept(
-                Seen {
-                    is_suspect: seen.refusal == Some(Refusal::Malformed),
-                    ..seen
-                },
-                bytes,
-                findings,
-            );
+            return self.accept(Seen { is_suspect: seen.refusal == Some(Refusal::Malformed), ..seen }, bytes, findings);
         };
         if skeleton.seq == self.next || skeleton.seq == by_source && skeleton.seq > self.next {
             self.skip_to(skeleton.seq, findings);
@@ -142,41 +133,16 @@ impl Chain {
     }
 
     /// Decides what a displaced leaf means, by the leaf that follows it.
-    fn settle(
-        &mut self,
-        displaced: Seen,
-        seen: &Seen,
-        bytes: &[u8],
-        findings: &mut Findings,
-    ) -> u64 {
+    fn settle(&mut self, displaced: Seen, seen: &Seen, bytes: &[u8], findings: &mut Findings) -> u64 {
         let position = self.next;
         let claimed = displaced.skeleton.map_or(position, |skeleton| skeleton.seq);
         let following = seen.skeleton.map(|skeleton| skeleton.seq);
         if following == Some(position) && claimed == position + 1 {
             let text = "Two neighbouring leaves changed places.";
-            findings.push(Finding::between(
-                Code::OrderChanged,
-                position,
-                claimed,
-                text,
-            ));
+            findings.push(Finding::between(Code::OrderChanged, position, claimed, text));
             // Whether the stored hashes moved along depends on the source; the links decide.
-            self.accept(
-                Seen {
-                    stored: None,
-                    ..*seen
-                },
-                bytes,
-                findings,
-            );
-            self.accept(
-                Seen {
-                    stored: None,
-                    ..displaced
-                },
-                &[],
-                findings,
-            );
+            self.accept(Seen { stored: None, ..*seen }, bytes, findings);
+            self.accept(Seen { stored: None, ..displaced }, &[], findings);
             return position;
         }
         if following == Some(position) {
@@ -210,15 +176,7 @@ impl Chain {
 
     fn misplace(&mut self, seen: Seen, position: u64, claimed: u64, findings: &mut Findings) {
         self.misplaced.push((position, claimed));
-        self.accept(
-            Seen {
-                is_suspect: true,
-                skeleton: None,
-                ..seen
-            },
-            &[],
-            findings,
-        );
+        self.accept(Seen { is_suspect: true, skeleton: None, ..seen }, &[], findings);
     }
 
     /// Notes that every position below `seq` that has not come is missing.
@@ -265,11 +223,7 @@ impl Chain {
         let doubt = match (self.held.is_some(), previous) {
             (true, _) => self.release(previous, findings),
             (false, Some(previous)) if seq == 0 && previous != NO_PREVIOUS => {
-                findings.push(Finding::at(
-                    Code::LeafAltered,
-                    0,
-                    "The first leaf names one before it.",
-                ));
+                findings.push(Finding::at(Code::LeafAltered, 0, "The first leaf names one before it."));
                 None
             }
             (false, _) => None,
@@ -278,12 +232,7 @@ impl Chain {
             let corrected = with_previous(bytes, &doubt.claimed, &doubt.computed);
             Doubt { corrected, ..doubt }
         });
-        self.held = Some(Held {
-            seq,
-            seen,
-            rivals: Vec::new(),
-            doubt,
-        });
+        self.held = Some(Held { seq, seen, rivals: Vec::new(), doubt });
         seq
     }
 
@@ -315,9 +264,8 @@ impl Chain {
                 (true, false)
             } else if named.is_none() {
                 // The end of the log: only a checkpoint can tell.
-                let with_corrected = corrected.is_some_and(|corrected| {
-                    self.leads_to_checkpoint(&[doubt.computed, corrected])
-                });
+                let with_corrected =
+                    corrected.is_some_and(|corrected| self.leads_to_checkpoint(&[doubt.computed, corrected]));
                 (!with_corrected && !doubt.is_supported, with_corrected)
             } else {
                 (false, false)
@@ -333,11 +281,7 @@ impl Chain {
                     altered(seq);
                 }
                 self.append(Some(doubt.computed));
-                self.append(if was_corrected {
-                    corrected
-                } else {
-                    named.or(stored).or(Some(computed))
-                });
+                self.append(if was_corrected { corrected } else { named.or(stored).or(Some(computed)) });
                 return None;
             }
         }
@@ -365,12 +309,7 @@ impl Chain {
             }
             (Some(claimed), _) => {
                 let is_supported = stored.is_some();
-                Some(Doubt {
-                    computed,
-                    claimed,
-                    corrected: None,
-                    is_supported,
-                })
+                Some(Doubt { computed, claimed, corrected: None, is_supported })
             }
             (None, Some(stored)) if stored != computed => {
                 if self.leads_to_checkpoint(&[computed]) {
@@ -397,10 +336,7 @@ impl Chain {
         }
         let root = frontier.root();
         !self.is_broken
-            && self
-                .checkpoints
-                .iter()
-                .any(|checkpoint| checkpoint.size == frontier.size() && checkpoint.root == root)
+            && self.checkpoints.iter().any(|checkpoint| checkpoint.size == frontier.size() && checkpoint.root == root)
     }
 
     fn append(&mut self, hash: Option<Hash>) {
@@ -432,10 +368,7 @@ impl Chain {
             let position = self.next;
             let claimed = displaced.skeleton.map_or(position, |skeleton| skeleton.seq);
             // No leaf follows that would tell; the largest checkpoint says where the log ends.
-            let signed = self
-                .checkpoints
-                .last()
-                .map_or(0, |checkpoint| checkpoint.size);
+            let signed = self.checkpoints.last().map_or(0, |checkpoint| checkpoint.size);
             let is_rival = self.held.as_ref().is_some_and(|held| held.seq == claimed);
             if claimed == position + 1 && signed != position + 1 {
                 self.skip_to(claimed, findings);
@@ -460,12 +393,8 @@ fn poisoned(seq: u64, findings: &mut Findings) {
 /// The hash of a leaf with another `prev`. `prev` stands before anything a writer chooses freely, so
 /// its first appearance is the field itself.
 fn with_previous(leaf: &[u8], claimed: &Hash, computed: &Hash) -> Option<Hash> {
-    let start = leaf
-        .windows(claimed.len())
-        .position(|window| window == claimed)?;
+    let start = leaf.windows(claimed.len()).position(|window| window == claimed)?;
     let mut corrected = leaf.to_vec();
-    corrected
-        .get_mut(start..start + claimed.len())?
-        .copy_from_slice(computed);
+    corrected.get_mut(start..start + claimed.len())?.copy_from_slice(computed);
     Some(leaf_hash(&corrected))
 }

@@ -23,22 +23,14 @@ impl EntryWatch {
     /// Watches every entry.
     #[must_use]
     pub const fn all() -> Self {
-        Self {
-            partition: 0,
-            partitions: 1,
-            seen: Vec::new(),
-        }
+        Self { partition: 0, partitions: 1, seen: Vec::new() }
     }
 
     /// Watches partition `partition` of `partitions`, counted from 0. No partitions means one.
     #[must_use]
     pub const fn partition(partition: u8, partitions: u8) -> Self {
         let partitions = if partitions == 0 { 1 } else { partitions };
-        Self {
-            partition,
-            partitions,
-            seen: Vec::new(),
-        }
+        Self { partition, partitions, seen: Vec::new() }
     }
 
     /// Notes the entry of a leaf.

@@ -60,22 +60,14 @@ impl Sense {
     }
 
     pub(super) fn origin(&self) -> Option<String> {
-        self.said_origin
-            .clone()
-            .or_else(|| self.expected_origin.clone())
+        self.said_origin.clone().or_else(|| self.expected_origin.clone())
     }
 
     pub(super) fn erased(&self) -> u64 {
         self.gone.iter().sum()
     }
 
-    pub(super) fn feed(
-        &mut self,
-        position: u64,
-        leaf: &Leaf,
-        sealed: Option<&[(u8, Hash)]>,
-        findings: &mut Findings,
-    ) {
+    pub(super) fn feed(&mut self, position: u64, leaf: &Leaf, sealed: Option<&[(u8, Hash)]>, findings: &mut Findings) {
         // A leaf out of its place is told as that.
         if leaf.seq == position && (leaf.seq == 0) != (leaf.event == Event::LogOpened) {
             let text = "A log opens with log.opened, once.";
@@ -110,11 +102,7 @@ impl Sense {
         for fact in leaf.facts.as_slice() {
             match fact {
                 Fact::Origin(origin) => {
-                    if self
-                        .expected_origin
-                        .as_ref()
-                        .is_some_and(|expected| expected != origin)
-                    {
+                    if self.expected_origin.as_ref().is_some_and(|expected| expected != origin) {
                         let text = "The log is another one than expected.";
                         findings.push(Finding::at(Code::OriginMismatch, leaf.seq, text));
                     }
@@ -124,11 +112,7 @@ impl Sense {
                     self.heartbeat = Some(seconds.saturating_mul(MICROSECONDS));
                 }
                 Fact::Verifier(typed) => {
-                    self.keys.push(ValidKey {
-                        typed: *typed,
-                        from: 0,
-                        to: u64::MAX,
-                    });
+                    self.keys.push(ValidKey { typed: *typed, from: 0, to: u64::MAX });
                 }
                 _ => {}
             }
@@ -142,11 +126,7 @@ impl Sense {
         for fact in leaf.facts.as_slice() {
             match fact {
                 Fact::Verifier(typed) => {
-                    self.keys.push(ValidKey {
-                        typed: *typed,
-                        from: size,
-                        to: u64::MAX,
-                    });
+                    self.keys.push(ValidKey { typed: *typed, from: size, to: u64::MAX });
                 }
                 Fact::ReplacedVerifier(typed) => {
                     for key in self.keys.iter_mut().filter(|key| key.typed == *typed) {
@@ -164,8 +144,7 @@ impl Sense {
             let explained = event == Event::GatewayStopped || leaf.event == Event::GatewayStarted;
             if leaf.time.saturating_sub(time) > interval.saturating_mul(2) && !explained {
                 self.silences += 1;
-                let text =
-                    "Nothing was appended for more than two heartbeats, and nothing says why.";
+                let text = "Nothing was appended for more than two heartbeats, and nothing says why.";
                 findings.push(Finding::between(Code::Silence, seq, leaf.seq, text));
             }
         }
@@ -196,9 +175,7 @@ impl Sense {
                 }
             }
         }
-        let foreign = sealed
-            .iter()
-            .any(|(role, _)| leaf.parts.iter().all(|part| part.role.number() != *role));
+        let foreign = sealed.iter().any(|(role, _)| leaf.parts.iter().all(|part| part.role.number() != *role));
         if foreign {
             let text = "A sealed row belongs to no part of its leaf.";
             findings.push(Finding::at(Code::SealedAltered, leaf.seq, text));
@@ -230,12 +207,7 @@ impl Sense {
         if !self.is_sealed_checked {
             return;
         }
-        let sums = self
-            .gone
-            .iter()
-            .zip(self.counted)
-            .zip(self.last_gone)
-            .zip(Class::ALL);
+        let sums = self.gone.iter().zip(self.counted).zip(self.last_gone).zip(Class::ALL);
         for (((gone, counted), last), class) in sums {
             let class = class.as_str();
             if *gone > counted {
@@ -248,9 +220,7 @@ impl Sense {
                 findings.push(finding);
             } else if *gone < counted {
                 let living = counted - gone;
-                let text = format!(
-                    "{living} sealed parts of class {class} are counted as deleted and exist."
-                );
+                let text = format!("{living} sealed parts of class {class} are counted as deleted and exist.");
                 findings.push(Finding::whole(Code::FalseErasure, text));
             }
         }
@@ -263,9 +233,10 @@ impl Sense {
         }
         for checkpoint in chain.checkpoints() {
             for key in &checkpoint.signed_by {
-                let valid = self.keys.iter().any(|known| {
-                    known.typed == key.typed() && (known.from..=known.to).contains(&checkpoint.size)
-                });
+                let valid = self
+                    .keys
+                    .iter()
+                    .any(|known| known.typed == key.typed() && (known.from..=known.to).contains(&checkpoint.size));
                 if !valid {
                     let text = "A key signed a size that it is not valid for.";
                     findings.push(Finding::at(Code::KeyNotValidHere, checkpoint.size, text));

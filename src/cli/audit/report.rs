@@ -22,7 +22,11 @@ pub(in crate::cli) fn text(report: &Report) -> String {
     if let Some(size) = report.witnessed_to {
         lines.push(format!("witnessed  up to {size}"));
     }
-    if let Some(newest) = report.newest.and_then(|micros| i64::try_from(micros).ok()).and_then(|micros| Timestamp::from_microsecond(micros).ok()) {
+    if let Some(newest) = report
+        .newest
+        .and_then(|micros| i64::try_from(micros).ok())
+        .and_then(|micros| Timestamp::from_microsecond(micros).ok())
+    {
         lines.push(format!("newest     {newest}"));
     }
     let mut text = lines.join("\n");

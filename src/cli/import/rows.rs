@@ -106,7 +106,8 @@ impl Lines {
                     break;
                 }
             }
-            let at_end = self.reader.fill_buf().map_err(|error| format!("the file cannot be read: {error}"))?.is_empty();
+            let at_end =
+                self.reader.fill_buf().map_err(|error| format!("the file cannot be read: {error}"))?.is_empty();
             if line.is_empty() && !is_long && at_end {
                 return Ok(None);
             }
@@ -142,7 +143,8 @@ impl Csv {
     }
 
     fn event(&self, record: &csv::ByteRecord) -> Result<Vec<u8>, &'static str> {
-        let cells = record.iter().map(std::str::from_utf8).collect::<Result<Vec<_>, _>>().map_err(|_| "event_malformed")?;
+        let cells =
+            record.iter().map(std::str::from_utf8).collect::<Result<Vec<_>, _>>().map_err(|_| "event_malformed")?;
         if record.as_slice().len() > self.longest {
             return Err("event_too_large");
         }

@@ -32,10 +32,7 @@ impl CommitmentKey {
     /// Derives the key of one part from the audit key of its holder.
     #[must_use]
     pub fn derive(audit_key: &Key, role: u8, entry: EntryId) -> Self {
-        Self(derive(
-            audit_key,
-            &Context::AuditCommitmentKey { role, entry },
-        ))
+        Self(derive(audit_key, &Context::AuditCommitmentKey { role, entry }))
     }
 
     /// The key shown in an opened part.
@@ -53,13 +50,7 @@ impl CommitmentKey {
     /// The commitment to a plaintext (payload with its padding) in its place.
     #[must_use]
     pub fn commitment(&self, place: &AuditPlace<'_>, plaintext: &[u8]) -> [u8; 32] {
-        mac(
-            &self.0,
-            &Context::AuditCommitment {
-                place: *place,
-                plaintext,
-            },
-        )
+        mac(&self.0, &Context::AuditCommitment { place: *place, plaintext })
     }
 
     /// Whether a leaf's commitment is the one of this plaintext.

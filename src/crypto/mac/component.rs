@@ -1,9 +1,8 @@
 //! The typed components of contexts: whose, which row, of which kind, for what.
 
 use crate::domain::id::{
-    CaseId, ConsentEventId, ConsentId, DeliveryId, DisclosureId, EntryId, FileId, IdentifierId,
-    ImportId, InstallationId, InteractionId, KeyJobId, RecordId, SubjectId, SubjectRequestId,
-    TaskId, TokenId,
+    CaseId, ConsentEventId, ConsentId, DeliveryId, DisclosureId, EntryId, FileId, IdentifierId, ImportId,
+    InstallationId, InteractionId, KeyJobId, RecordId, SubjectId, SubjectRequestId, TaskId, TokenId,
 };
 
 /// What a wrapped key is for.
@@ -90,9 +89,7 @@ impl KeyPurpose {
     /// The purpose spelled so.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|purpose| purpose.as_str() == text)
+        Self::ALL.into_iter().find(|purpose| purpose.as_str() == text)
     }
 }
 

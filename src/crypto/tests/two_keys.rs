@@ -25,11 +25,7 @@ struct Side {
 
 impl Side {
     fn new(key: &Key, aad: Vec<u8>) -> Self {
-        Self {
-            key: *key.bytes(),
-            nonce: NONCE,
-            aad,
-        }
+        Self { key: *key.bytes(), nonce: NONCE, aad }
     }
 
     fn block(&self, block: [u8; 16]) -> u128 {
@@ -53,19 +49,13 @@ impl Side {
     fn ghash(&self, ciphertext: &[u8]) -> u128 {
         let bits = |bytes: &[u8]| u128::try_from(bytes.len() * 8).unwrap();
         let lengths = bits(&self.aad) << 64 | bits(ciphertext);
-        let blocks = self
-            .aad
-            .chunks(16)
-            .chain(ciphertext.chunks(16))
-            .map(|chunk| {
-                let mut block = [0; 16];
-                block[..chunk.len()].copy_from_slice(chunk);
-                u128::from_be_bytes(block)
-            });
+        let blocks = self.aad.chunks(16).chain(ciphertext.chunks(16)).map(|chunk| {
+            let mut block = [0; 16];
+            block[..chunk.len()].copy_from_slice(chunk);
+            u128::from_be_bytes(block)
+        });
         let hash_key = self.hash_key();
-        blocks
-            .chain([lengths])
-            .fold(0, |sum, block| multiply(sum ^ block, hash_key))
+        blocks.chain([lengths]).fold(0, |sum, block| multiply(sum ^ block, hash_key))
     }
 
     fn tag(&self, ciphertext: &[u8]) -> u128 {
@@ -136,36 +126,17 @@ fn bob() -> (Dek, RecordPlace) {
 #[test]
 fn a_record_for_two_people_opens_for_one_at_most() {
     let sides = [(dek(), place()), bob()];
-    let commitments = sides
-        .each_ref()
-        .map(|(dek, RecordPlace { kind, record, .. })| {
-            let (kind, record) = (*kind, *record);
-            *derive(dek.key(), &Context::RecordCommitment { kind, record }).bytes()
-        });
+    let commitments = sides.each_ref().map(|(dek, RecordPlace { kind, record, .. })| {
+        let (kind, record) = (*kind, *record);
+        *derive(dek.key(), &Context::RecordCommitment { kind, record }).bytes()
+    });
     // The AAD each of them would use if the record held the commitment of `planted`.
     let aad = |side: usize, planted: &[u8; 32]| {
-        let (
-            dek,
-            RecordPlace {
-                installation,
-                owner,
-                kind,
-                record,
-            },
-        ) = &sides[side];
+        let (dek, RecordPlace { installation, owner, kind, record }) = &sides[side];
         let (installation, owner, kind, record) = (*installation, *owner, *kind, *record);
         let key = derive(dek.key(), &Context::RecordKey { kind, record });
         let (field, category, version) = ("f", "c", 1);
-        let aad = Context::Field {
-            installation,
-            owner,
-            kind,
-            record,
-            field,
-            category,
-            version,
-            commitment: planted,
-        };
+        let aad = Context::Field { installation, owner, kind, record, field, category, version, commitment: planted };
         Side::new(&key, aad.to_bytes())
     };
     for (planted, commitment) in commitments.iter().enumerate() {
@@ -177,21 +148,9 @@ fn a_record_for_two_people_opens_for_one_at_most() {
         bytes.extend_from_slice(&ciphertext);
         let sealed = Sealed::parse(bytes).unwrap();
         for (side, (dek, place)) in sides.iter().enumerate() {
-            let outcome = dek.open(place, &sealed).and_then(|opener| {
-                opener.field(
-                    Term {
-                        number: 1,
-                        text: "f",
-                    },
-                    "c",
-                )
-            });
+            let outcome = dek.open(place, &sealed).and_then(|opener| opener.field(Term { number: 1, text: "f" }, "c"));
             // For the other person nothing is decrypted; for this one it is noise without padding.
-            let expected = if side == planted {
-                Error::Corrupted
-            } else {
-                Error::CommitmentMismatch
-            };
+            let expected = if side == planted { Error::Corrupted } else { Error::CommitmentMismatch };
             assert_eq!(outcome.err(), Some(expected));
         }
     }
@@ -207,20 +166,8 @@ fn a_key_wrapped_for_two_keks_opens_under_neither() {
     };
     let commitment = [0xcc; 32];
     let side = |kek_version, first| {
-        let KeyPlace {
-            installation,
-            purpose,
-            owner,
-            version,
-        } = place;
-        let aad = Context::Wrap {
-            installation,
-            purpose,
-            owner,
-            version,
-            kek_version,
-            commitment: &commitment,
-        };
+        let KeyPlace { installation, purpose, owner, version } = place;
+        let aad = Context::Wrap { installation, purpose, owner, version, kek_version, commitment: &commitment };
         Side::new(&derive(&key(first), &Context::WrapKey), aad.to_bytes())
     };
     let ciphertext = collide(&side(3, 0x40), &side(4, 0x41), 32);
@@ -229,10 +176,7 @@ fn a_key_wrapped_for_two_keks_opens_under_neither() {
         let head = [&[0x57, 1, 0, 0, 0, version][..], &NONCE].concat();
         let bytes = [&head[..], &ciphertext, &commitment].concat();
         let wrapped = WrappedKey::parse(&bytes).unwrap();
-        assert_eq!(
-            ring.unwrap(&place, &wrapped).err(),
-            Some(Error::CommitmentMismatch)
-        );
+        assert_eq!(ring.unwrap(&place, &wrapped).err(), Some(Error::CommitmentMismatch));
     }
 }
 
@@ -240,28 +184,15 @@ fn a_key_wrapped_for_two_keks_opens_under_neither() {
 fn a_file_for_two_people_opens_for_one_at_most() {
     let file = FileId::from_bytes([1; 16]);
     let kind = RecordKind::new("document");
-    let anna = FilePlace {
-        installation: installation(),
-        owner: place().owner,
-        kind,
-        file,
-    };
+    let anna = FilePlace { installation: installation(), owner: place().owner, kind, file };
     let (bobs_key, bobs_record) = bob();
-    let bobs = FilePlace {
-        owner: bobs_record.owner,
-        ..anna
-    };
+    let bobs = FilePlace { owner: bobs_record.owner, ..anna };
     // Whoever plants a chunk must still choose one commitment, and that names one key.
-    for (key, place, other_key, other_place) in
-        [(dek(), anna, bobs_key, bobs), (bob().0, bobs, dek(), anna)]
-    {
+    for (key, place, other_key, other_place) in [(dek(), anna, bobs_key, bobs), (bob().0, bobs, dek(), anna)] {
         let sealed = seal_file(&key, &place, &[3; 24], &[0; 64]).unwrap();
         let planted = [&sealed[..FILE_HEAD_LENGTH], &[0x42; 80]].concat();
         let outcome = open_file(&other_key, &other_place, &planted).err();
         assert_eq!(outcome, Some(Error::CommitmentMismatch));
-        assert_eq!(
-            open_file(&key, &place, &planted).err(),
-            Some(Error::Rejected)
-        );
+        assert_eq!(open_file(&key, &place, &planted).err(), Some(Error::Rejected));
     }
 }

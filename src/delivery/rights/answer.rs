@@ -17,12 +17,7 @@ const MISSING_TRIES: u32 = 3;
 /// What a whole reply means. `body` is the reply's body, `None` if it was longer than may be read;
 /// `asked` is its `Retry-After`.
 #[must_use]
-pub fn outcome_of_reply(
-    call: &RightsCall,
-    status: u16,
-    asked: Option<Duration>,
-    body: Option<&[u8]>,
-) -> Outcome {
+pub fn outcome_of_reply(call: &RightsCall, status: u16, asked: Option<Duration>, body: Option<&[u8]>) -> Outcome {
     let cause = Cause::Status(status);
     let retry = |after| Outcome::Retry { after, cause };
     match status {
@@ -30,9 +25,7 @@ pub fn outcome_of_reply(
             Ok(result) => outcome_of_result(call, result),
             Err(reason) => RightsOutcome::Pending(reason),
         }),
-        300..=399 => Outcome::Rights(RightsOutcome::Failed {
-            cause: Cause::Redirected,
-        }),
+        300..=399 => Outcome::Rights(RightsOutcome::Failed { cause: Cause::Redirected }),
         401 | 403 | 407 => Outcome::Paused { cause },
         404 | 405 if call.address_missing < MISSING_TRIES => retry(None),
         404 | 405 | 410 => Outcome::Rights(RightsOutcome::CapabilityUnresolved { cause }),
@@ -51,17 +44,11 @@ pub fn outcome_of_result(call: &RightsCall, result: RightsResult) -> RightsOutco
     if result.result == ResultKind::Done && !result.done && result.cursor.is_some() {
         return RightsOutcome::More(Box::new(result));
     }
-    let unusable = RightsOutcome::Failed {
-        cause: Cause::ResultUnusable,
-    };
+    let unusable = RightsOutcome::Failed { cause: Cause::ResultUnusable };
     match (result.result, call.verb) {
         (ResultKind::Accepted, _) => RightsOutcome::Pending(PendingReason::Accepted),
-        (ResultKind::Rejected, _) => RightsOutcome::Failed {
-            cause: Cause::Rejected,
-        },
-        (ResultKind::Unsupported, _) => RightsOutcome::CapabilityUnresolved {
-            cause: Cause::Unsupported,
-        },
+        (ResultKind::Rejected, _) => RightsOutcome::Failed { cause: Cause::Rejected },
+        (ResultKind::Unsupported, _) => RightsOutcome::CapabilityUnresolved { cause: Cause::Unsupported },
         (ResultKind::Done, Verb::Deliver | Verb::Suppress | Verb::Access) => {
             RightsOutcome::Acknowledged(Box::new(result))
         }
@@ -73,9 +60,7 @@ pub fn outcome_of_result(call: &RightsCall, result: RightsResult) -> RightsOutco
             RightsOutcome::NotFound
         }
         (ResultKind::NotFound, _) | (ResultKind::Absent, Verb::Erase) => {
-            RightsOutcome::CapabilityUnresolved {
-                cause: Cause::Unverifiable,
-            }
+            RightsOutcome::CapabilityUnresolved { cause: Cause::Unverifiable }
         }
         (ResultKind::Absent, Verb::VerifyErased) => RightsOutcome::Absent,
         (ResultKind::Present, Verb::VerifyErased | Verb::Erase) => RightsOutcome::Present,
@@ -119,17 +104,14 @@ pub fn read_result(call: &RightsCall, body: &[u8]) -> Result<RightsResult, Pendi
         messages: written.messages.unwrap_or_default(),
         cursor: written.cursor,
         done: written.done.unwrap_or(true),
-        records: written
-            .records
-            .map(|records| Arc::new(Personal::new(records.get().to_owned()))),
+        records: written.records.map(|records| Arc::new(Personal::new(records.get().to_owned()))),
     })
 }
 
 /// Both are required: kept for no reason, or for ever, is not an answer to Art. 17(3).
 fn has_ground_and_end(kept: &Retained) -> bool {
     !kept.ground.trim().is_empty()
-        && (kept.until.parse::<jiff::civil::Date>().is_ok()
-            || kept.until.parse::<jiff::Timestamp>().is_ok())
+        && (kept.until.parse::<jiff::civil::Date>().is_ok() || kept.until.parse::<jiff::Timestamp>().is_ok())
 }
 
 /// The result as a recipient writes it. Unknown members are ignored, a member twice is refused.

@@ -14,10 +14,7 @@ use crate::domain::id::PurposeId;
 /// # Errors
 ///
 /// [`Error::FieldUnreadable`] names a corrected field whose text is not JSON.
-pub fn rights_body(
-    message: &RightsMessage<'_>,
-    format: MessageFormat,
-) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub fn rights_body(message: &RightsMessage<'_>, format: MessageFormat) -> Result<Zeroizing<Vec<u8>>, Error> {
     let fields = message.fields.map(raw_fields).transpose()?;
     let envelope = Envelope {
         message_id: message.message_id,
@@ -27,10 +24,7 @@ pub fn rights_body(
         // A person may be known to the recipient by several identifiers, or by none that is a
         // pseudonym: they stand in the data alone.
         subject: None,
-        data: &Data {
-            message,
-            fields: fields.as_deref(),
-        },
+        data: &Data { message, fields: fields.as_deref() },
     };
     let identifiers: usize = message
         .identifiers
@@ -38,12 +32,8 @@ pub fn rights_body(
         // Escaping makes a character six at most.
         .map(|(kind, value)| kind.len() + 6 * value.len() + 32)
         .sum();
-    let values: usize = message
-        .fields
-        .unwrap_or_default()
-        .iter()
-        .map(|(field, text)| field.as_str().len() + text.len() + 8)
-        .sum();
+    let values: usize =
+        message.fields.unwrap_or_default().iter().map(|(field, text)| field.as_str().len() + text.len() + 8).sum();
     write(&envelope, format, identifiers + values)
 }
 
@@ -55,9 +45,8 @@ struct Data<'a> {
 impl Serialize for Data<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let message = self.message;
-        let purposes: Option<Vec<&str>> = message
-            .purposes
-            .map(|purposes| purposes.iter().map(PurposeId::as_str).collect());
+        let purposes: Option<Vec<&str>> =
+            message.purposes.map(|purposes| purposes.iter().map(PurposeId::as_str).collect());
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("verb", message.event.verb().as_str())?;
         map.serialize_entry("task", &format_args!("{}", message.task))?;
@@ -81,14 +70,9 @@ impl Serialize for Data<'_> {
 /// Whether a suppression begins or ends; `None` where nothing is suppressed.
 const fn suppression(event: RightsEvent) -> Option<bool> {
     match event {
-        RightsEvent::ConsentWithdrawn | RightsEvent::Restricted | RightsEvent::Objected => {
-            Some(true)
-        }
+        RightsEvent::ConsentWithdrawn | RightsEvent::Restricted | RightsEvent::Objected => Some(true),
         RightsEvent::Unrestricted => Some(false),
-        RightsEvent::Erased
-        | RightsEvent::Rectified
-        | RightsEvent::VerifyErased
-        | RightsEvent::Access => None,
+        RightsEvent::Erased | RightsEvent::Rectified | RightsEvent::VerifyErased | RightsEvent::Access => None,
     }
 }
 
@@ -96,11 +80,7 @@ struct Identifiers<'a>(&'a [(&'a str, &'a str)]);
 
 impl Serialize for Identifiers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(
-            self.0
-                .iter()
-                .map(|&(kind, value)| Identifier { kind, value }),
-        )
+        serializer.collect_seq(self.0.iter().map(|&(kind, value)| Identifier { kind, value }))
     }
 }
 
@@ -143,21 +123,11 @@ mod tests {
             r#"{{"verb":"erase","task":"02020202-0202-0202-0202-020202020202","attempt":2,"nonce":"{nonce}","cause":"erasure","identifiers":[{{"kind":"pairwise","value":"sub_x"}}],"purposes":null,"cursor":null,"answer_by":"2026-12-22T10:34:01Z"}}"#
         );
         assert_eq!(
-            text(
-                RightsEvent::Erased,
-                RightsCause::Erasure,
-                MessageFormat::Standard
-            ),
-            format!(
-                r#"{{"type":"amanat.subject.erased","timestamp":"2026-11-22T10:34:01.000Z","data":{data}}}"#
-            )
+            text(RightsEvent::Erased, RightsCause::Erasure, MessageFormat::Standard),
+            format!(r#"{{"type":"amanat.subject.erased","timestamp":"2026-11-22T10:34:01.000Z","data":{data}}}"#)
         );
         assert_eq!(
-            text(
-                RightsEvent::Erased,
-                RightsCause::Erasure,
-                MessageFormat::Line
-            ),
+            text(RightsEvent::Erased, RightsCause::Erasure, MessageFormat::Line),
             format!(
                 r#"{{"id":"msg_1","type":"amanat.subject.erased","timestamp":"2026-11-22T10:34:01.000Z","data":{data}}}"#
             )
@@ -166,17 +136,9 @@ mod tests {
 
     #[test]
     fn a_restriction_turns_suppression_on_and_its_lifting_turns_it_off() {
-        let on = text(
-            RightsEvent::Restricted,
-            RightsCause::Restriction,
-            MessageFormat::Standard,
-        );
+        let on = text(RightsEvent::Restricted, RightsCause::Restriction, MessageFormat::Standard);
         assert!(on.contains(r#""verb":"suppress""#) && on.contains(r#""on":true"#));
-        let off = text(
-            RightsEvent::Unrestricted,
-            RightsCause::Restriction,
-            MessageFormat::Standard,
-        );
+        let off = text(RightsEvent::Unrestricted, RightsCause::Restriction, MessageFormat::Standard);
         assert!(off.contains(r#""verb":"suppress""#) && off.contains(r#""on":false"#));
     }
 }

@@ -244,9 +244,7 @@ impl Nonce {
     /// Whether the text is this nonce, compared in constant time.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        BASE64URL_NOPAD
-            .decode(text.as_bytes())
-            .is_ok_and(|bytes| bool::from(bytes.as_slice().ct_eq(self.0.as_slice())))
+        BASE64URL_NOPAD.decode(text.as_bytes()).is_ok_and(|bytes| bool::from(bytes.as_slice().ct_eq(self.0.as_slice())))
     }
 }
 
@@ -297,9 +295,7 @@ impl RightsEvent {
     #[must_use]
     pub const fn verb(self) -> Verb {
         match self {
-            Self::ConsentWithdrawn | Self::Restricted | Self::Unrestricted | Self::Objected => {
-                Verb::Suppress
-            }
+            Self::ConsentWithdrawn | Self::Restricted | Self::Unrestricted | Self::Objected => Verb::Suppress,
             Self::Erased => Verb::Erase,
             Self::Rectified => Verb::Deliver,
             Self::VerifyErased => Verb::VerifyErased,

@@ -17,15 +17,8 @@ fn call(verb: Verb) -> RightsCall {
 }
 
 fn reply(call: &RightsCall, members: &str) -> String {
-    let body = format!(
-        r#"{{"task":"{}","nonce":"{}",{members}}}"#,
-        call.task,
-        call.nonce.text()
-    );
-    format!(
-        "{:?}",
-        outcome_of_reply(call, 200, None, Some(body.as_bytes()))
-    )
+    let body = format!(r#"{{"task":"{}","nonce":"{}",{members}}}"#, call.task, call.nonce.text());
+    format!("{:?}", outcome_of_reply(call, 200, None, Some(body.as_bytes())))
 }
 
 #[test]
@@ -36,55 +29,27 @@ fn results_by_verb() {
     for (verb, members, expected) in [
         (Deliver, r#""result":"done""#, "Rights(Acknowledged)"),
         (Suppress, r#""result":"done""#, "Rights(Acknowledged)"),
-        (
-            Access,
-            r#""result":"done","records":[{"a":1}]"#,
-            "Rights(Acknowledged)",
-        ),
+        (Access, r#""result":"done","records":[{"a":1}]"#, "Rights(Acknowledged)"),
         (Erase, r#""result":"done","removed":3"#, "Rights(Erased)"),
         (Erase, r#""result":"not_found""#, "Rights(NotFound)"),
         (Erase, r#""result":"absent""#, "Rights(NotFound)"),
         (Suppress, r#""result":"not_found""#, "Rights(NotFound)"),
         (VerifyErased, r#""result":"absent""#, "Rights(Absent)"),
         (VerifyErased, r#""result":"present""#, "Rights(Present)"),
-        (
-            VerifyErased,
-            r#""result":"not_found""#,
-            "Rights(CapabilityUnresolved(Unverifiable))",
-        ),
+        (VerifyErased, r#""result":"not_found""#, "Rights(CapabilityUnresolved(Unverifiable))"),
         (VerifyErased, r#""result":"done""#, failed),
         (Suppress, r#""result":"absent""#, failed),
         (Suppress, retained, failed),
         (Erase, retained, "Rights(Retained)"),
         (Erase, r#""result":"retained""#, failed),
-        (
-            Erase,
-            r#""result":"retained","retained":[{"what":"x","ground":"17(3)(b)"}]"#,
-            failed,
-        ),
-        (
-            Erase,
-            r#""result":"retained","retained":[{"what":"x","until":"2034-12-31"}]"#,
-            failed,
-        ),
-        (
-            Erase,
-            r#""result":"retained","retained":[{"what":"x","ground":"y","until":"for ever"}]"#,
-            failed,
-        ),
+        (Erase, r#""result":"retained","retained":[{"what":"x","ground":"17(3)(b)"}]"#, failed),
+        (Erase, r#""result":"retained","retained":[{"what":"x","until":"2034-12-31"}]"#, failed),
+        (Erase, r#""result":"retained","retained":[{"what":"x","ground":"y","until":"for ever"}]"#, failed),
         (Erase, r#""result":"accepted""#, "Rights(Pending(Accepted))"),
         (Erase, r#""result":"rejected""#, "Rights(Failed(Rejected))"),
-        (
-            Erase,
-            r#""result":"unsupported""#,
-            "Rights(CapabilityUnresolved(Unsupported))",
-        ),
+        (Erase, r#""result":"unsupported""#, "Rights(CapabilityUnresolved(Unsupported))"),
         (Erase, r#""result":"deleted""#, "Rights(Pending(NoResult))"),
-        (
-            Access,
-            r#""result":"done","done":false,"cursor":"c2","records":[]"#,
-            "Rights(More)",
-        ),
+        (Access, r#""result":"done","done":false,"cursor":"c2","records":[]"#, "Rights(More)"),
     ] {
         assert_eq!(reply(&call(verb), members), expected, "{verb:?} {members}");
     }
@@ -94,10 +59,7 @@ fn results_by_verb() {
 fn a_recipient_without_the_look_cannot_say_not_found() {
     let mut call = call(Verb::Erase);
     call.can_verify = false;
-    assert_eq!(
-        reply(&call, r#""result":"not_found""#),
-        "Rights(CapabilityUnresolved(Unverifiable))"
-    );
+    assert_eq!(reply(&call, r#""result":"not_found""#), "Rights(CapabilityUnresolved(Unverifiable))");
 }
 
 #[test]
@@ -111,29 +73,13 @@ fn a_bare_200_and_a_foreign_nonce_wait() {
         ("ok".to_owned(), "NoResult"),
         ("{}".to_owned(), "NoResult"),
         (r#"{"result":"done"}"#.to_owned(), "NoResult"),
-        (
-            format!(r#"{{"task":"{task}","nonce":"{other}","result":"done"}}"#),
-            "WrongNonce",
-        ),
-        (
-            format!(r#"{{"task":"{task}","nonce":"","result":"done"}}"#),
-            "WrongNonce",
-        ),
-        (
-            format!(r#"{{"nonce":"{ours}","result":"done"}}"#),
-            "WrongNonce",
-        ),
-        (
-            format!(r#"{{"task":"{task}","nonce":"{other}","nonce":"{ours}","result":"done"}}"#),
-            "NoResult",
-        ),
+        (format!(r#"{{"task":"{task}","nonce":"{other}","result":"done"}}"#), "WrongNonce"),
+        (format!(r#"{{"task":"{task}","nonce":"","result":"done"}}"#), "WrongNonce"),
+        (format!(r#"{{"nonce":"{ours}","result":"done"}}"#), "WrongNonce"),
+        (format!(r#"{{"task":"{task}","nonce":"{other}","nonce":"{ours}","result":"done"}}"#), "NoResult"),
     ] {
         let outcome = outcome_of_reply(&call, 200, None, Some(body.as_bytes()));
-        assert_eq!(
-            format!("{outcome:?}"),
-            format!("Rights(Pending({reason}))"),
-            "{body}"
-        );
+        assert_eq!(format!("{outcome:?}"), format!("Rights(Pending({reason}))"), "{body}");
     }
     let too_long = outcome_of_reply(&call, 200, None, None);
     assert_eq!(format!("{too_long:?}"), "Rights(Pending(NoResult))");

@@ -45,9 +45,7 @@ fn raw(answer: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync + 's
 async fn try_at(url: &str, port: u16, limit: Duration) -> (String, Duration) {
     let webhook = Webhook::new(settings(url.replace("PORT", &port.to_string()), port)).unwrap();
     let began = BootInstant::now();
-    let outcome = webhook
-        .hand_over(&parcel(ParcelKind::Record), now(), within(limit))
-        .await;
+    let outcome = webhook.hand_over(&parcel(ParcelKind::Record), now(), within(limit)).await;
     (format!("{outcome:?}"), BootInstant::now().since(began))
 }
 
@@ -56,10 +54,7 @@ async fn a_redirect_to_a_private_address_is_not_followed() {
     let inside = raw(|stream| stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
     let target = inside.port;
     let server = raw(move |stream| {
-        write!(
-            stream,
-            "HTTP/1.1 301 Moved\r\nlocation: http://127.0.0.1:{target}/\r\ncontent-length: 0\r\n\r\n"
-        )
+        write!(stream, "HTTP/1.1 301 Moved\r\nlocation: http://127.0.0.1:{target}/\r\ncontent-length: 0\r\n\r\n")
     });
     let (outcome, _) = try_at("http://127.0.0.1:PORT/", server.port, TIME_LIMIT).await;
     assert_eq!(outcome, "Dead { cause: Redirected }");
@@ -79,32 +74,16 @@ impl Lookup for Turning {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_turns_private_is_refused_at_the_next_connection() {
-    let server = raw(|stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-    });
+    let server = raw(|stream| stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));
     let addresses = vec!["127.0.0.1".parse().unwrap(), "10.0.0.1".parse().unwrap()];
-    let settings = settings(
-        format!("http://recipient.example:{}/", server.port),
-        server.port,
-    );
+    let settings = settings(format!("http://recipient.example:{}/", server.port), server.port);
     let lookup = Arc::new(Turning(addresses, AtomicUsize::new(0)));
     let webhook = Webhook::with_lookup(settings, Arc::<Turning>::clone(&lookup)).unwrap();
-    let first = webhook
-        .hand_over(&parcel(ParcelKind::Record), now(), within(TIME_LIMIT))
-        .await;
+    let first = webhook.hand_over(&parcel(ParcelKind::Record), now(), within(TIME_LIMIT)).await;
     assert!(matches!(first, Outcome::Delivered), "{first:?}");
-    assert_eq!(
-        lookup.1.load(Ordering::SeqCst),
-        1,
-        "checked and used are one look-up"
-    );
-    let second = webhook
-        .hand_over(&parcel(ParcelKind::Record), now(), within(TIME_LIMIT))
-        .await;
-    assert_eq!(
-        format!("{second:?}"),
-        "Retry { after: None, cause: Address(Private) }"
-    );
+    assert_eq!(lookup.1.load(Ordering::SeqCst), 1, "checked and used are one look-up");
+    let second = webhook.hand_over(&parcel(ParcelKind::Record), now(), within(TIME_LIMIT)).await;
+    assert_eq!(format!("{second:?}"), "Retry { after: None, cause: Address(Private) }");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,33 +96,20 @@ async fn a_name_without_address_is_a_matter_for_later() {
     }
     let settings = settings("https://recipient.example/".to_owned(), 443);
     let webhook = Webhook::with_lookup(settings, Arc::new(Nowhere)).unwrap();
-    let outcome = webhook
-        .hand_over(&parcel(ParcelKind::Record), now(), within(TIME_LIMIT))
-        .await;
-    assert_eq!(
-        format!("{outcome:?}"),
-        "Retry { after: None, cause: NameUnresolved }"
-    );
+    let outcome = webhook.hand_over(&parcel(ParcelKind::Record), now(), within(TIME_LIMIT)).await;
+    assert_eq!(format!("{outcome:?}"), "Retry { after: None, cause: NameUnresolved }");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_drips_one_byte_at_a_time_ends_at_the_limit() {
     let server = raw(|stream| {
-        for byte in b"HTTP/1.1 200 OK\r\nx: "
-            .iter()
-            .chain(std::iter::repeat(&b'a'))
-        {
+        for byte in b"HTTP/1.1 200 OK\r\nx: ".iter().chain(std::iter::repeat(&b'a')) {
             stream.write_all(&[*byte])?;
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
     });
-    let (outcome, took) = try_at(
-        "http://127.0.0.1:PORT/",
-        server.port,
-        Duration::from_millis(400),
-    )
-    .await;
+    let (outcome, took) = try_at("http://127.0.0.1:PORT/", server.port, Duration::from_millis(400)).await;
     assert_eq!(outcome, "Retry { after: None, cause: TimeLimit }");
     assert!(took < Duration::from_secs(3), "{took:?}");
 }

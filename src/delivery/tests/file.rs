@@ -62,10 +62,7 @@ fn files(dir: &Path) -> Vec<(String, Vec<String>)> {
 }
 
 fn named(name: &str, ids: &[&str]) -> (String, Vec<String>) {
-    (
-        name.to_owned(),
-        ids.iter().map(|id| (*id).to_owned()).collect(),
-    )
+    (name.to_owned(), ids.iter().map(|id| (*id).to_owned()).collect())
 }
 
 const PART: &str = "current.ndjson.part";
@@ -73,18 +70,8 @@ const PART: &str = "current.ndjson.part";
 #[tokio::test]
 async fn lines_are_private_and_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    deliver(
-        &sink(dir.path(), Rotation::default()),
-        "a",
-        "2026-11-22T10:00:00Z",
-    )
-    .await;
-    deliver(
-        &sink(dir.path(), Rotation::default()),
-        "b",
-        "2026-11-22T10:10:00Z",
-    )
-    .await;
+    deliver(&sink(dir.path(), Rotation::default()), "a", "2026-11-22T10:00:00Z").await;
+    deliver(&sink(dir.path(), Rotation::default()), "b", "2026-11-22T10:10:00Z").await;
     assert_eq!(files(dir.path()), [named(PART, &["a", "b"])]);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&dir.path().join("warehouse").join(PART)), 0o600);
@@ -94,26 +81,12 @@ async fn lines_are_private_and_survive_a_restart() {
 #[tokio::test]
 async fn a_file_is_closed_after_an_hour_also_by_the_next_run() {
     let dir = tempfile::tempdir().unwrap();
-    deliver(
-        &sink(dir.path(), Rotation::default()),
-        "a",
-        "2026-11-22T10:00:00Z",
-    )
-    .await;
+    deliver(&sink(dir.path(), Rotation::default()), "a", "2026-11-22T10:00:00Z").await;
     let next_run = sink(dir.path(), Rotation::default());
-    next_run
-        .close_if_due(time("2026-11-22T10:59:59Z"))
-        .await
-        .unwrap();
+    next_run.close_if_due(time("2026-11-22T10:59:59Z")).await.unwrap();
     assert_eq!(files(dir.path()), [named(PART, &["a"])]);
     deliver(&next_run, "b", "2026-11-22T11:00:00Z").await;
-    assert_eq!(
-        files(dir.path()),
-        [
-            named(PART, &["b"]),
-            named("warehouse-20261122T100000Z-0001.ndjson", &["a"])
-        ]
-    );
+    assert_eq!(files(dir.path()), [named(PART, &["b"]), named("warehouse-20261122T100000Z-0001.ndjson", &["a"])]);
 }
 
 #[tokio::test]
@@ -121,47 +94,27 @@ async fn no_file_spans_midnight_and_a_quiet_one_is_closed_without_a_parcel() {
     let dir = tempfile::tempdir().unwrap();
     let sink = sink(dir.path(), Rotation::default());
     deliver(&sink, "a", "2026-11-22T23:59:59Z").await;
-    sink.close_if_due(time("2026-11-23T00:00:00Z"))
-        .await
-        .unwrap();
-    assert_eq!(
-        files(dir.path()),
-        [named("warehouse-20261122T235959Z-0001.ndjson", &["a"])]
-    );
-    sink.close_if_due(time("2026-11-24T00:00:00Z"))
-        .await
-        .unwrap();
-    assert_eq!(
-        files(dir.path()).len(),
-        1,
-        "an empty file is not handed out"
-    );
+    sink.close_if_due(time("2026-11-23T00:00:00Z")).await.unwrap();
+    assert_eq!(files(dir.path()), [named("warehouse-20261122T235959Z-0001.ndjson", &["a"])]);
+    sink.close_if_due(time("2026-11-24T00:00:00Z")).await.unwrap();
+    assert_eq!(files(dir.path()).len(), 1, "an empty file is not handed out");
 }
 
 #[tokio::test]
 async fn a_full_file_is_closed_and_no_name_is_written_over() {
     let dir = tempfile::tempdir().unwrap();
-    let rotation = Rotation {
-        bytes: 160,
-        ..Rotation::default()
-    };
+    let rotation = Rotation { bytes: 160, ..Rotation::default() };
     for id in ["a", "b", "c", "d"] {
         deliver(&sink(dir.path(), rotation), id, "2026-11-22T10:00:00Z").await;
     }
     assert_eq!(
         files(dir.path()),
-        [
-            named(PART, &["c", "d"]),
-            named("warehouse-20261122T100000Z-0001.ndjson", &["a", "b"]),
-        ]
+        [named(PART, &["c", "d"]), named("warehouse-20261122T100000Z-0001.ndjson", &["a", "b"]),]
     );
     for id in ["e", "f", "g"] {
         deliver(&sink(dir.path(), rotation), id, "2026-11-22T10:00:00Z").await;
     }
-    let ids: Vec<String> = files(dir.path())
-        .into_iter()
-        .flat_map(|(_, ids)| ids)
-        .collect();
+    let ids: Vec<String> = files(dir.path()).into_iter().flat_map(|(_, ids)| ids).collect();
     assert_eq!(ids.len(), 7);
     assert_eq!(files(dir.path()).len(), 4);
 }
@@ -171,9 +124,7 @@ async fn wherever_a_crash_tore_the_file_only_whole_lines_remain() {
     let dir = tempfile::tempdir().unwrap();
     let first = sink(dir.path(), Rotation::default());
     let parcels = ["a", "b", "c"].map(|id| parcel(id, "2026-11-22T10:00:00Z"));
-    first
-        .hand_over_many(&parcels, time("2026-11-22T10:00:00Z"), soon())
-        .await;
+    first.hand_over_many(&parcels, time("2026-11-22T10:00:00Z"), soon()).await;
     drop(first);
     let path = dir.path().join("warehouse").join(PART);
     let whole = std::fs::read(&path).unwrap();
@@ -183,19 +134,10 @@ async fn wherever_a_crash_tore_the_file_only_whole_lines_remain() {
             let mut torn = whole[..length].to_vec();
             torn.resize(length + zeros, 0);
             std::fs::write(&path, torn).unwrap();
-            deliver(
-                &sink(dir.path(), Rotation::default()),
-                "z",
-                "2026-11-22T10:00:01Z",
-            )
-            .await;
+            deliver(&sink(dir.path(), Rotation::default()), "z", "2026-11-22T10:00:01Z").await;
             let mut expected = ["a", "b", "c"][..length / line].to_vec();
             expected.push("z");
-            assert_eq!(
-                files(dir.path()),
-                [named(PART, &expected)],
-                "{length} and {zeros} zeros"
-            );
+            assert_eq!(files(dir.path()), [named(PART, &expected)], "{length} and {zeros} zeros");
         }
     }
 }
@@ -209,13 +151,8 @@ async fn a_batch_is_one_write_and_one_bad_body_costs_only_itself() {
     bad.body = Zeroizing::new(b"{\"id\":\"b\"}\n{\"id\":\"injected\"}".to_vec());
     let mut broken_lines = parcel("c", at);
     broken_lines.body = Zeroizing::new(b"{\"id\":\"c\",\r\n\"timestamp\":\"\"}".to_vec());
-    let outcomes = sink
-        .hand_over_many(&[parcel("a", at), bad, broken_lines], time(at), soon())
-        .await;
-    assert_eq!(
-        format!("{outcomes:?}"),
-        "[Delivered, Dead { cause: BodyUnusable }, Delivered]"
-    );
+    let outcomes = sink.hand_over_many(&[parcel("a", at), bad, broken_lines], time(at), soon()).await;
+    assert_eq!(format!("{outcomes:?}"), "[Delivered, Dead { cause: BodyUnusable }, Delivered]");
     assert_eq!(files(dir.path()), [named(PART, &["a", "c"])]);
 }
 
@@ -230,9 +167,8 @@ async fn a_tombstone_is_written_and_waits_for_the_acknowledgement() {
         can_verify: false,
         address_missing: 0,
     });
-    let outcome = sink(dir.path(), Rotation::default())
-        .hand_over(&tombstone, time("2026-11-22T10:00:00Z"), soon())
-        .await;
+    let outcome =
+        sink(dir.path(), Rotation::default()).hand_over(&tombstone, time("2026-11-22T10:00:00Z"), soon()).await;
     assert_eq!(format!("{outcome:?}"), "Rights(Pending(Written))");
     assert_eq!(files(dir.path()), [named(PART, &["t"])]);
 }
@@ -248,19 +184,14 @@ async fn a_second_writer_a_late_one_and_a_missing_folder_wait() {
     let outcome = second.hand_over(&parcel("b", at), time(at), soon()).await;
     assert_eq!(format!("{outcome:?}"), retry("Folder"));
 
-    let over = Deadline::of_claim(
-        BootInstant::from_start(Duration::ZERO),
-        Duration::from_nanos(1),
-    );
+    let over = Deadline::of_claim(BootInstant::from_start(Duration::ZERO), Duration::from_nanos(1));
     let outcome = first.hand_over(&parcel("b", at), time(at), over).await;
     assert_eq!(format!("{outcome:?}"), retry("TimeLimit"));
     assert_eq!(files(dir.path()), [named(PART, &["a"])]);
 
     let in_the_way = dir.path().join("file");
     std::fs::write(&in_the_way, b"").unwrap();
-    let outcome = sink(&in_the_way, Rotation::default())
-        .hand_over(&parcel("b", at), time(at), soon())
-        .await;
+    let outcome = sink(&in_the_way, Rotation::default()).hand_over(&parcel("b", at), time(at), soon()).await;
     assert_eq!(format!("{outcome:?}"), retry("Folder"));
 }
 
@@ -272,16 +203,8 @@ async fn a_link_in_the_place_of_the_file_is_not_followed() {
     std::fs::create_dir(dir.path().join("warehouse")).unwrap();
     std::os::unix::fs::symlink(&target, dir.path().join("warehouse").join(PART)).unwrap();
     let at = "2026-11-22T10:00:00Z";
-    let outcome = sink(dir.path(), Rotation::default())
-        .hand_over(&parcel("a", at), time(at), soon())
-        .await;
-    assert!(matches!(
-        outcome,
-        Outcome::Retry {
-            cause: Cause::Folder,
-            ..
-        }
-    ));
+    let outcome = sink(dir.path(), Rotation::default()).hand_over(&parcel("a", at), time(at), soon()).await;
+    assert!(matches!(outcome, Outcome::Retry { cause: Cause::Folder, .. }));
     assert_eq!(std::fs::read(&target).unwrap(), b"keep");
 }
 

@@ -27,11 +27,7 @@ pub(super) fn settings(url: String, port: u16) -> WebhookSettings {
         url,
         format: MessageFormat::Standard,
         secrets: vec![SigningSecret::parse(SECRET).unwrap()],
-        guard: GuardRules {
-            allow_loopback: true,
-            ports: vec![port],
-            ..GuardRules::default()
-        },
+        guard: GuardRules { allow_loopback: true, ports: vec![port], ..GuardRules::default() },
     }
 }
 
@@ -53,11 +49,7 @@ pub(super) fn within(limit: Duration) -> Deadline {
 }
 
 fn webhook(server: &MockServer) -> Webhook {
-    Webhook::new(settings(
-        format!("{}/hook", server.uri()),
-        server.address().port(),
-    ))
-    .unwrap()
+    Webhook::new(settings(format!("{}/hook", server.uri()), server.address().port())).unwrap()
 }
 
 fn rights() -> RightsCall {
@@ -72,14 +64,8 @@ fn rights() -> RightsCall {
 
 async fn answered(response: ResponseTemplate, kind: ParcelKind) -> String {
     let server = MockServer::start().await;
-    Mock::given(method("POST"))
-        .respond_with(response)
-        .expect(1)
-        .mount(&server)
-        .await;
-    let outcome = webhook(&server)
-        .hand_over(&parcel(kind), now(), within(TIME_LIMIT))
-        .await;
+    Mock::given(method("POST")).respond_with(response).expect(1).mount(&server).await;
+    let outcome = webhook(&server).hand_over(&parcel(kind), now(), within(TIME_LIMIT)).await;
     format!("{outcome:?}")
 }
 
@@ -103,9 +89,7 @@ async fn a_parcel_arrives_whole_and_signed() {
         .expect(1)
         .mount(&server)
         .await;
-    let outcome = webhook(&server)
-        .hand_over(&parcel(ParcelKind::Record), now(), within(TIME_LIMIT))
-        .await;
+    let outcome = webhook(&server).hand_over(&parcel(ParcelKind::Record), now(), within(TIME_LIMIT)).await;
     assert!(matches!(outcome, Outcome::Delivered), "{outcome:?}");
 }
 
@@ -114,21 +98,16 @@ async fn every_status_of_a_delivery_has_its_row() {
     let server = MockServer::start().await;
     let webhook = webhook(&server);
     for status in [
-        200, 201, 202, 204, 299, 300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 405,
-        407, 408, 409, 410, 413, 422, 425, 429, 451, 499, 500, 501, 502, 503, 504, 505, 507, 511,
-        599,
+        200, 201, 202, 204, 299, 300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 405, 407, 408, 409, 410,
+        413, 422, 425, 429, 451, 499, 500, 501, 502, 503, 504, 505, 507, 511, 599,
     ] {
         server.reset().await;
         Mock::given(method("POST"))
-            .respond_with(
-                ResponseTemplate::new(status).insert_header("location", "http://10.0.0.1/"),
-            )
+            .respond_with(ResponseTemplate::new(status).insert_header("location", "http://10.0.0.1/"))
             .expect(1)
             .mount(&server)
             .await;
-        let outcome = webhook
-            .hand_over(&parcel(ParcelKind::Record), now(), within(TIME_LIMIT))
-            .await;
+        let outcome = webhook.hand_over(&parcel(ParcelKind::Record), now(), within(TIME_LIMIT)).await;
         let expected = match status {
             200..=299 => "Delivered".to_owned(),
             300..=399 => "Dead { cause: Redirected }".to_owned(),
@@ -159,11 +138,7 @@ async fn retry_after_is_obeyed_up_to_a_day_and_nonsense_is_ignored() {
     ] {
         let response = ResponseTemplate::new(429).insert_header("retry-after", text);
         let expected = format!("Retry {{ after: {after}, cause: Status(429) }}");
-        assert_eq!(
-            answered(response, ParcelKind::Record).await,
-            expected,
-            "{text}"
-        );
+        assert_eq!(answered(response, ParcelKind::Record).await, expected, "{text}");
     }
 }
 
@@ -181,21 +156,12 @@ async fn a_rights_message_needs_a_result_with_our_nonce() {
         ("{\"result\":\"done\"}", "Rights(Pending(NoResult))"),
     ] {
         let response = ResponseTemplate::new(200).set_body_string(body);
-        assert_eq!(
-            answered(response, ParcelKind::Rights(rights())).await,
-            expected
-        );
+        assert_eq!(answered(response, ParcelKind::Rights(rights())).await, expected);
     }
     let long = ResponseTemplate::new(200).set_body_string(" ".repeat(RIGHTS_BODY) + &result);
-    assert_eq!(
-        answered(long, ParcelKind::Rights(rights())).await,
-        "Rights(Pending(NoResult))"
-    );
+    assert_eq!(answered(long, ParcelKind::Rights(rights())).await, "Rights(Pending(NoResult))");
     let asked = ResponseTemplate::new(503).insert_header("retry-after", "9");
-    assert_eq!(
-        answered(asked, ParcelKind::Rights(rights())).await,
-        "Retry { after: Some(9s), cause: Status(503) }"
-    );
+    assert_eq!(answered(asked, ParcelKind::Rights(rights())).await, "Retry { after: Some(9s), cause: Status(503) }");
 }
 
 #[tokio::test]
@@ -205,23 +171,14 @@ async fn a_closed_port_is_a_matter_for_later() {
         listener.local_addr().unwrap().port()
     };
     let webhook = Webhook::new(settings(format!("http://127.0.0.1:{port}/"), port)).unwrap();
-    let outcome = webhook
-        .hand_over(&parcel(ParcelKind::Record), now(), within(TIME_LIMIT))
-        .await;
-    assert_eq!(
-        format!("{outcome:?}"),
-        "Retry { after: None, cause: Connect }"
-    );
+    let outcome = webhook.hand_over(&parcel(ParcelKind::Record), now(), within(TIME_LIMIT)).await;
+    assert_eq!(format!("{outcome:?}"), "Retry { after: None, cause: Connect }");
 }
 
 #[tokio::test]
 async fn a_frozen_instance_that_wakes_past_its_limit_sends_nothing() {
     let server = MockServer::start().await;
-    Mock::given(method("POST"))
-        .respond_with(ResponseTemplate::new(200))
-        .expect(0)
-        .mount(&server)
-        .await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).expect(0).mount(&server).await;
     let claimed_long_ago = BootInstant::from_start(Duration::ZERO);
     let outcome = webhook(&server)
         .hand_over(
@@ -230,10 +187,7 @@ async fn a_frozen_instance_that_wakes_past_its_limit_sends_nothing() {
             Deadline::of_claim(claimed_long_ago, TIME_LIMIT.min(Duration::from_millis(1))),
         )
         .await;
-    assert_eq!(
-        format!("{outcome:?}"),
-        "Retry { after: None, cause: TimeLimit }"
-    );
+    assert_eq!(format!("{outcome:?}"), "Retry { after: None, cause: TimeLimit }");
 }
 
 #[test]
@@ -241,22 +195,8 @@ fn a_webhook_without_secret_or_with_a_refused_address_is_not_set_up() {
     let mut bare = settings("https://example.com/".to_owned(), 443);
     bare.secrets.clear();
     assert!(matches!(Webhook::new(bare), Err(Error::SecretMissing)));
-    for url in [
-        "http://example.com/",
-        "https://10.0.0.1/",
-        "https://[::ffff:10.0.0.1]/",
-        "https://example.com:25/",
-    ] {
-        assert!(
-            matches!(
-                Webhook::new(settings(url.to_owned(), 443)),
-                Err(Error::AddressRefused(_))
-            ),
-            "{url}"
-        );
+    for url in ["http://example.com/", "https://10.0.0.1/", "https://[::ffff:10.0.0.1]/", "https://example.com:25/"] {
+        assert!(matches!(Webhook::new(settings(url.to_owned(), 443)), Err(Error::AddressRefused(_))), "{url}");
     }
-    assert!(matches!(
-        Webhook::new(settings("not a url".to_owned(), 443)),
-        Err(Error::AddressUnreadable(_))
-    ));
+    assert!(matches!(Webhook::new(settings("not a url".to_owned(), 443)), Err(Error::AddressUnreadable(_))));
 }

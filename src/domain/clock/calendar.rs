@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use jiff::civil::{Date, Weekday};
 use jiff::ToSpan;
+use jiff::civil::{Date, Weekday};
 
 /// A calendar of working days.
 #[derive(Clone, Debug)]
@@ -84,7 +84,8 @@ impl Calendar {
     }
 
     fn holidays(&self, year: i16) -> BTreeSet<Date> {
-        let mut days: BTreeSet<Date> = self.fixed.iter().filter_map(|&(month, day)| Date::new(year, month, day).ok()).collect();
+        let mut days: BTreeSet<Date> =
+            self.fixed.iter().filter_map(|&(month, day)| Date::new(year, month, day).ok()).collect();
         if let Some(easter) = easter(year) {
             days.extend(self.easter.iter().filter_map(|&offset| easter.checked_add(offset.days()).ok()));
         }
@@ -95,7 +96,9 @@ impl Calendar {
                     days.insert(moved);
                 }
             }
-            let monday = |month: i8, nth: i8| Date::new(year, month, 1).and_then(|first| first.nth_weekday_of_month(nth, Weekday::Monday));
+            let monday = |month: i8, nth: i8| {
+                Date::new(year, month, 1).and_then(|first| first.nth_weekday_of_month(nth, Weekday::Monday))
+            };
             days.extend([monday(5, 1), monday(5, -1), monday(8, -1)].into_iter().flatten());
         }
         days

@@ -102,11 +102,20 @@ const PROMPT_DAYS: u16 = 3;
 /// The dates of a case received on `trigger_day`. `extended_on` is the day on which the person was
 /// told of an extension.
 #[must_use]
-pub fn deadlines(profile: &Profile, trigger_day: Date, questions: &[Question], extended_on: Option<Date>, calendar: &Calendar) -> Deadlines {
+pub fn deadlines(
+    profile: &Profile,
+    trigger_day: Date,
+    questions: &[Question],
+    extended_on: Option<Date>,
+    calendar: &Calendar,
+) -> Deadlines {
     let pauses = Pauses::of(profile, trigger_day, questions, calendar);
     let days = i64::from(pauses.days).days();
     let nominal_due = later(end(profile, trigger_day, profile.answer, calendar), days);
-    let extended_nominal = profile.extended.filter(|_| extended_on.is_some()).map(|span| later(end(profile, trigger_day, span, calendar), days));
+    let extended_nominal = profile
+        .extended
+        .filter(|_| extended_on.is_some())
+        .map(|span| later(end(profile, trigger_day, span, calendar), days));
     let roll = |date| if profile.count == Count::RolledCalendar { calendar.working_day_from(date) } else { date };
     let statutory_due = roll(nominal_due);
     let extended_due = extended_nominal.map(roll);
@@ -201,7 +210,8 @@ impl Pauses {
         let mut reached: Option<Date> = None;
         for (asked, obtained) in counted {
             let from = reached.map_or(asked, |reached| reached.max(asked));
-            let inclusive = i64::from(profile.pause == PauseRule::InclusiveDays && reached.is_none_or(|reached| reached < asked));
+            let inclusive =
+                i64::from(profile.pause == PauseRule::InclusiveDays && reached.is_none_or(|reached| reached < asked));
             if obtained > from || (obtained == from && inclusive == 1) {
                 let days = days_between(from, obtained) + inclusive;
                 pauses.days = pauses.days.saturating_add(u16::try_from(days).unwrap_or(0));

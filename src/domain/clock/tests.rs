@@ -40,8 +40,11 @@ fn every_golden_vector_of_requests_matches() {
 fn every_golden_vector_of_pauses_matches() {
     for vector in vectors()["pauses"].as_array().unwrap() {
         let profile = if vector["profile"] == "uk" { Profile::uk() } else { Profile::gdpr() };
-        let question =
-            Question { kind: QuestionKind::Identity, asked: date(vector, "asked"), obtained: Some(date(vector, "obtained")) };
+        let question = Question {
+            kind: QuestionKind::Identity,
+            asked: date(vector, "asked"),
+            obtained: Some(date(vector, "obtained")),
+        };
         let day = trigger(vector);
         let due = deadlines(&profile, day, &[question], Some(day), &calendar(vector));
         let name = &vector["name"];

@@ -178,18 +178,9 @@ impl Proof {
     /// a yes dated ahead, or back without a reason, proves nothing. Asked once, when a `give` is
     /// recorded.
     #[must_use]
-    pub fn weighed(
-        self,
-        given_at: Timestamp,
-        recorded_at: Timestamp,
-        transmission: Transmission,
-    ) -> Self {
+    pub fn weighed(self, given_at: Timestamp, recorded_at: Timestamp, transmission: Transmission) -> Self {
         let lag = recorded_at.duration_since(given_at);
         let too_old = transmission == Transmission::Online && lag > UNSENT_TOLERANCE;
-        if too_old || lag < -CLOCK_TOLERANCE {
-            Self::None
-        } else {
-            self
-        }
+        if too_old || lag < -CLOCK_TOLERANCE { Self::None } else { self }
     }
 }

@@ -8,10 +8,7 @@ mod event;
 
 use jiff::{Span, Timestamp, tz::TimeZone};
 
-pub use event::{
-    CLOCK_TOLERANCE, ConsentEvent, ConsentEventKind, NoticeShown, Proof, Transmission,
-    UNSENT_TOLERANCE,
-};
+pub use event::{CLOCK_TOLERANCE, ConsentEvent, ConsentEventKind, NoticeShown, Proof, Transmission, UNSENT_TOLERANCE};
 
 use super::id::{Channel, ConsentId, PurposeId, RecipientId};
 use super::legal_basis::LegalBasis;
@@ -33,8 +30,7 @@ use super::reason::Reason;
 pub fn fold(events: &[ConsentEvent], basis: LegalBasis) -> Ruling {
     let latest_give = latest(events, ConsentEventKind::Give);
     let given_from = latest_give.map(ConsentEvent::effective_at);
-    let objection_ended =
-        latest(events, ConsentEventKind::EndObjection).map(ConsentEvent::effective_at);
+    let objection_ended = latest(events, ConsentEventKind::EndObjection).map(ConsentEvent::effective_at);
 
     let mut ruling: Option<(Timestamp, Denial)> = None;
     for event in events {
@@ -68,10 +64,7 @@ fn latest(events: &[ConsentEvent], kind: ConsentEventKind) -> Option<&ConsentEve
 
 /// Whether only the end of an objection ends it, for nobody is ever asked for a yes (Art. 21(1)).
 const fn objections_outlive_consent(basis: LegalBasis) -> bool {
-    matches!(
-        basis,
-        LegalBasis::LegitimateInterests | LegalBasis::PublicTask | LegalBasis::SoftOptIn
-    )
+    matches!(basis, LegalBasis::LegitimateInterests | LegalBasis::PublicTask | LegalBasis::SoftOptIn)
 }
 
 impl ConsentEvent {
@@ -79,9 +72,7 @@ impl ConsentEvent {
     /// than it was heard.
     fn effective_at(&self) -> Timestamp {
         match self.kind {
-            ConsentEventKind::Give | ConsentEventKind::EndObjection => {
-                self.given_at.min(self.recorded_at)
-            }
+            ConsentEventKind::Give | ConsentEventKind::EndObjection => self.given_at.min(self.recorded_at),
             _ => self.recorded_at,
         }
     }
@@ -90,9 +81,8 @@ impl ConsentEvent {
     fn given(&self, events: &[Self]) -> Given {
         // A new `give` replaces the confirmation link of the older one, so whatever was confirmed
         // since this `give` was recorded, was this one.
-        let confirmed = events.iter().any(|event| {
-            event.kind == ConsentEventKind::Confirm && event.recorded_at >= self.recorded_at
-        });
+        let confirmed =
+            events.iter().any(|event| event.kind == ConsentEventKind::Confirm && event.recorded_at >= self.recorded_at);
         Given {
             at: self.effective_at(),
             valid_until: self.valid_until,
@@ -151,14 +141,7 @@ impl Given {
             return Some(Reason::Expired);
         }
         if let Some(shown) = &self.notice
-            && !notice::still_serves(
-                &policy.notices,
-                shown,
-                &purpose.id,
-                recipient,
-                &policy.controller.time_zone,
-                now,
-            )
+            && !notice::still_serves(&policy.notices, shown, &purpose.id, recipient, &policy.controller.time_zone, now)
         {
             return Some(Reason::NoticeChanged);
         }
@@ -188,9 +171,7 @@ impl Given {
                 Some(shown) => policy
                     .notices
                     .get(&(shown.id.clone(), shown.version, shown.language.clone()))
-                    .is_some_and(|notice| {
-                        notice.text_hash == shown.text_hash && self.at >= notice.published_at
-                    }),
+                    .is_some_and(|notice| notice.text_hash == shown.text_hash && self.at >= notice.published_at),
             }
     }
 }
@@ -200,28 +181,19 @@ impl Purpose {
     /// zone, last day of the month if needed. `None`: the purpose sets no period.
     #[must_use]
     pub fn valid_until(&self, given_at: Timestamp, time_zone: &TimeZone) -> Option<Timestamp> {
-        self.validity
-            .map(|period| later(given_at, period, time_zone))
+        self.validity.map(|period| later(given_at, period, time_zone))
     }
 
     /// From when somebody who said no at this instant may be asked again; `None`: no period is set.
     #[must_use]
-    pub fn may_ask_again_at(
-        &self,
-        recorded_at: Timestamp,
-        time_zone: &TimeZone,
-    ) -> Option<Timestamp> {
-        self.ask_again_after
-            .map(|period| later(recorded_at, period, time_zone))
+    pub fn may_ask_again_at(&self, recorded_at: Timestamp, time_zone: &TimeZone) -> Option<Timestamp> {
+        self.ask_again_after.map(|period| later(recorded_at, period, time_zone))
     }
 }
 
 /// `start` plus a calendar period; the end of time if the calendar ends before it.
 fn later(start: Timestamp, period: Span, time_zone: &TimeZone) -> Timestamp {
-    start
-        .to_zoned(time_zone.clone())
-        .checked_add(period)
-        .map_or(Timestamp::MAX, |end| end.timestamp())
+    start.to_zoned(time_zone.clone()).checked_add(period).map_or(Timestamp::MAX, |end| end.timestamp())
 }
 
 /// A line: one purpose, one channel, one scope of one subject, and its state.
@@ -315,14 +287,9 @@ impl Denial {
     /// Reads the spelling; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [
-            Self::Withdrawn,
-            Self::Refused,
-            Self::Objected,
-            Self::Invalidated,
-        ]
-        .into_iter()
-        .find(|denial| denial.as_str() == text)
+        [Self::Withdrawn, Self::Refused, Self::Objected, Self::Invalidated]
+            .into_iter()
+            .find(|denial| denial.as_str() == text)
     }
 }
 

@@ -29,12 +29,7 @@ pub(super) fn canonical(text: &str, subaddress: Subaddress) -> Result<String, In
 pub(super) fn domain_name(text: &str) -> Result<String, InvalidIdentifier> {
     let text = text.strip_suffix(['.', '。']).unwrap_or(text);
     let ascii = Uts46::new()
-        .to_ascii(
-            text.as_bytes(),
-            AsciiDenyList::STD3,
-            Hyphens::CheckFirstLast,
-            DnsLength::Verify,
-        )
+        .to_ascii(text.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify)
         .map_err(|_| InvalidIdentifier::Domain)?;
     if !ascii.contains('.') {
         return Err(InvalidIdentifier::Domain);
@@ -51,39 +46,23 @@ pub(super) fn without_scheme<'a>(text: &'a str, scheme: &str) -> &'a str {
 }
 
 fn local_part(text: &str) -> Result<String, InvalidIdentifier> {
-    let quoted = text
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'));
+    let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let local = quoted.unwrap_or(text);
     if !is_dot_atom(local) {
         return Err(InvalidIdentifier::Form);
     }
     let plain = local.chars().all(|c| ascii_digit(c).is_ascii());
-    let mapped: String = local
-        .chars()
-        .map(|c| {
-            if plain {
-                ascii_digit(c)
-            } else {
-                persian_letter(c)
-            }
-        })
-        .collect();
+    let mapped: String = local.chars().map(|c| if plain { ascii_digit(c) } else { persian_letter(c) }).collect();
     Ok(lower(&mapped))
 }
 
 /// RFC 5322 §3.2.3 with the letters of RFC 6531 §3.3.
 fn is_dot_atom(text: &str) -> bool {
-    text.split('.')
-        .all(|atom| !atom.is_empty() && atom.chars().all(is_atom_character))
+    text.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atom_character))
 }
 
 fn is_atom_character(c: char) -> bool {
-    if c.is_ascii() {
-        c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c)
-    } else {
-        !c.is_whitespace()
-    }
+    if c.is_ascii() { c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) } else { !c.is_whitespace() }
 }
 
 /// Arabic keyboards and Persian ones write these two letters differently.

@@ -7,9 +7,7 @@ mod social;
 
 use std::borrow::Cow;
 
-pub use normalise::{
-    InvalidIdentifier, NORMALISER, NormaliseContext, Normalised, Subaddress, normalise,
-};
+pub use normalise::{InvalidIdentifier, NORMALISER, NormaliseContext, Normalised, Subaddress, normalise};
 
 /// The kind of an identifier.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,10 +69,7 @@ impl IdentifierKind {
             "push_token" => Self::PushToken,
             "social" => Self::Social,
             _ => {
-                return text
-                    .strip_prefix(CUSTOM)
-                    .filter(|name| is_custom_name(name))
-                    .map(Self::custom);
+                return text.strip_prefix(CUSTOM).filter(|name| is_custom_name(name)).map(Self::custom);
             }
         })
     }
@@ -86,9 +81,7 @@ impl IdentifierKind {
 
 fn is_custom_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
 }
 
 #[cfg(test)]

@@ -96,11 +96,7 @@ pub fn normalise(kind: &IdentifierKind, text: &str, context: &NormaliseContext<'
     }
 }
 
-pub(super) fn canonical(
-    kind: &IdentifierKind,
-    text: &str,
-    context: &NormaliseContext<'_>,
-) -> Result<String, Refusal> {
+pub(super) fn canonical(kind: &IdentifierKind, text: &str, context: &NormaliseContext<'_>) -> Result<String, Refusal> {
     let visible: String = text.chars().filter(|c| !is_invisible(*c)).collect();
     let trimmed = visible.trim();
     if trimmed.len() > LIMIT {
@@ -115,9 +111,7 @@ pub(super) fn canonical(
     let canonical = match kind {
         IdentifierKind::Email => email::canonical(trimmed, context.subaddress),
         IdentifierKind::Phone => phone::canonical(trimmed, context.default_region),
-        IdentifierKind::UserId | IdentifierKind::AnonymousId | IdentifierKind::Custom(_) => {
-            id(trimmed)
-        }
+        IdentifierKind::UserId | IdentifierKind::AnonymousId | IdentifierKind::Custom(_) => id(trimmed),
         IdentifierKind::AdvertisingId | IdentifierKind::VendorId => device_id(trimmed),
         IdentifierKind::CookieId => Ok(cookie(trimmed)),
         IdentifierKind::PushToken => Ok(trimmed.nfc().collect()),
@@ -136,10 +130,7 @@ pub(super) fn canonical(
 pub(super) fn lower(text: &str) -> String {
     let lowered = text.chars().flat_map(char::to_lowercase);
     // Composed again: a lower-case letter may exist in one piece where its capital does not.
-    lowered
-        .map(|c| if c == 'ς' { 'σ' } else { c })
-        .nfc()
-        .collect()
+    lowered.map(|c| if c == 'ς' { 'σ' } else { c }).nfc().collect()
 }
 
 /// Arabic-Indic and Persian digits as ASCII; anything else as it is.
@@ -170,10 +161,7 @@ fn device_id(text: &str) -> Result<String, InvalidIdentifier> {
 /// A client id without the version and domain depth that Google Analytics puts before it.
 fn cookie(text: &str) -> String {
     let mut rest = text;
-    while let Some((depth, value)) = rest
-        .strip_prefix("GA1.")
-        .and_then(|rest| rest.split_once('.'))
-    {
+    while let Some((depth, value)) = rest.strip_prefix("GA1.").and_then(|rest| rest.split_once('.')) {
         if depth.is_empty() || value.is_empty() || !depth.bytes().all(|b| b.is_ascii_digit()) {
             break;
         }

@@ -28,11 +28,7 @@ pub(super) fn canonical(text: &str, region: Option<&str>) -> Result<String, Inva
 fn e164(number: &str, region: Option<&str>) -> Result<String, InvalidIdentifier> {
     let has_country = number.trim_start().starts_with('+') || number.trim_start().starts_with("00");
     // `+49 (0)30`: the national prefix, shown to those who dial inside the country.
-    let number = if has_country {
-        number.replacen("(0)", "", 1)
-    } else {
-        number.to_owned()
-    };
+    let number = if has_country { number.replacen("(0)", "", 1) } else { number.to_owned() };
     let dialled: String = number.chars().filter(|c| !is_separator(*c)).collect();
     let (plus, digits) = match dialled.strip_prefix('+') {
         Some(rest) => (true, rest),
@@ -55,17 +51,12 @@ fn e164(number: &str, region: Option<&str>) -> Result<String, InvalidIdentifier>
     if !(7..=15).contains(&international.len()) || international.starts_with('0') {
         return Err(InvalidIdentifier::Form);
     }
-    Ok(format!(
-        "+{}",
-        without_mexican_mobile_prefix(&international)
-    ))
+    Ok(format!("+{}", without_mexican_mobile_prefix(&international)))
 }
 
 /// A number as dialled in a region, with its country code.
 fn national(digits: &str, region: Option<&str>) -> Result<String, InvalidIdentifier> {
-    let region: Id = region
-        .and_then(|region| region.parse().ok())
-        .ok_or(InvalidIdentifier::NoRegion)?;
+    let region: Id = region.and_then(|region| region.parse().ok()).ok_or(InvalidIdentifier::NoRegion)?;
     let number = phonenumber::parse(Some(region), digits).map_err(|_| InvalidIdentifier::Form)?;
     Ok(format!("{}{}", number.code().value(), number.national()))
 }
@@ -80,20 +71,11 @@ fn without_mexican_mobile_prefix(international: &str) -> String {
 
 fn extension(parameter: &str) -> Result<&str, InvalidIdentifier> {
     let digits = without_scheme(parameter, "ext=");
-    let is_extension = digits.len() < parameter.len()
-        && (1..=7).contains(&digits.len())
-        && digits.bytes().all(|b| b.is_ascii_digit());
-    if is_extension {
-        Ok(digits)
-    } else {
-        Err(InvalidIdentifier::Form)
-    }
+    let is_extension =
+        digits.len() < parameter.len() && (1..=7).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    if is_extension { Ok(digits) } else { Err(InvalidIdentifier::Form) }
 }
 
 fn is_separator(c: char) -> bool {
-    c.is_whitespace()
-        || matches!(
-            c,
-            '-' | '.' | '(' | ')' | '/' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{30fc}'
-        )
+    c.is_whitespace() || matches!(c, '-' | '.' | '(' | ')' | '/' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{30fc}')
 }

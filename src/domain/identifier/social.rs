@@ -8,15 +8,7 @@ use super::normalise::{InvalidIdentifier, lower};
 /// The longest handle, in bytes.
 const LIMIT: usize = 512;
 /// Networks that do not tell cases apart.
-const CASELESS: [&str; 7] = [
-    "instagram",
-    "x",
-    "facebook",
-    "tiktok",
-    "github",
-    "telegram",
-    "linkedin",
-];
+const CASELESS: [&str; 7] = ["instagram", "x", "facebook", "tiktok", "github", "telegram", "linkedin"];
 
 pub(super) fn canonical(text: &str, network: &str) -> Result<String, InvalidIdentifier> {
     if network == "mastodon" {
@@ -32,11 +24,7 @@ pub(super) fn canonical(text: &str, network: &str) -> Result<String, InvalidIden
         handle.retain(|c| c != '.');
     }
     let canonical: String = handle.nfc().collect();
-    checked(if CASELESS.contains(&network) {
-        lower(&canonical)
-    } else {
-        canonical
-    })
+    checked(if CASELESS.contains(&network) { lower(&canonical) } else { canonical })
 }
 
 /// `user@host`, `@user@host` or the address of a profile page, `https://host/@user`.
@@ -68,11 +56,7 @@ fn handle(text: &str) -> Result<&str, InvalidIdentifier> {
 }
 
 fn last_part(path: &str) -> &str {
-    let path = path
-        .split(['?', '#'])
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches('/');
+    let path = path.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
     path.rsplit('/').next().unwrap_or_default()
 }
 
@@ -84,9 +68,8 @@ fn without_web_scheme(text: &str) -> Option<&str> {
 }
 
 fn checked(handle: String) -> Result<String, InvalidIdentifier> {
-    let is_handle = !handle.is_empty()
-        && !handle.starts_with('@')
-        && !handle.contains(|c: char| c == '/' || c.is_whitespace());
+    let is_handle =
+        !handle.is_empty() && !handle.starts_with('@') && !handle.contains(|c: char| c == '/' || c.is_whitespace());
     if !is_handle {
         return Err(InvalidIdentifier::Form);
     }

@@ -23,12 +23,7 @@ struct Case {
     reasons: Vec<Reason>,
 }
 
-fn case(
-    what: &'static str,
-    purpose: &'static str,
-    lines: Vec<MemberLine>,
-    reasons: &[Reason],
-) -> Case {
+fn case(what: &'static str, purpose: &'static str, lines: Vec<MemberLine>, reasons: &[Reason]) -> Case {
     Case {
         what,
         standing: standing(lines),
@@ -90,24 +85,12 @@ fn ask(policy: &Policy, case: &Case, fields: &[&str]) -> Decision {
 #[test]
 fn the_table() {
     use Reason::*;
-    let with_status = |case: Case, status| Case {
-        standing: Standing {
-            status,
-            ..case.standing.clone()
-        },
-        ..case
-    };
+    let with_status = |case: Case, status| Case { standing: Standing { status, ..case.standing.clone() }, ..case };
     let restricted = |case: Case, restriction| Case {
-        standing: Standing {
-            restrictions: vec![restriction],
-            ..case.standing.clone()
-        },
+        standing: Standing { restrictions: vec![restriction], ..case.standing.clone() },
         ..case
     };
-    let to = |recipient, case: Case| Case {
-        recipient: Some(recipient),
-        ..case
-    };
+    let to = |recipient, case: Case| Case { recipient: Some(recipient), ..case };
     #[rustfmt::skip] // A table is read row by row.
     let cases = vec![
         case("consent active", "advertising", vec![yes("advertising")], &[]),
@@ -181,17 +164,9 @@ fn the_table() {
     for case in &cases {
         let decision = ask(&policy, case, &["traits.email"]);
         let field_fits = !matches!(case.purpose, "nonsense" | "advice")
-            && !matches!(
-                (case.recipient, case.purpose),
-                (Some("nobody"), _) | (Some("letterbox"), "post")
-            );
+            && !matches!((case.recipient, case.purpose), (Some("nobody"), _) | (Some("letterbox"), "post"));
         assert_eq!(decision.reasons, case.reasons, "{}", case.what);
-        assert_eq!(
-            decision.permits(),
-            case.reasons.is_empty() && field_fits,
-            "{}",
-            case.what
-        );
+        assert_eq!(decision.permits(), case.reasons.is_empty() && field_fits, "{}", case.what);
     }
 }
 
@@ -199,52 +174,27 @@ fn the_table() {
 fn fields_have_reasons_of_their_own() {
     use Reason::*;
     let policy = policy();
-    let orders = Case {
-        recipient: Some("letterbox"),
-        ..case("", "orders", vec![], &[])
-    };
-    let decision = ask(
-        &policy,
-        &orders,
-        &[
-            "traits.email",
-            "traits.name",
-            "traits.allergies",
-            "traits.ssn",
-        ],
-    );
+    let orders = Case { recipient: Some("letterbox"), ..case("", "orders", vec![], &[]) };
+    let decision = ask(&policy, &orders, &["traits.email", "traits.name", "traits.allergies", "traits.ssn"]);
     assert_eq!(decision.allowed, vec![FieldPath::new("traits.email")]);
-    let reasons: Vec<_> = decision
-        .denied
-        .iter()
-        .map(|(path, reasons)| (path.as_str(), reasons.as_slice()))
-        .collect();
+    let reasons: Vec<_> = decision.denied.iter().map(|(path, reasons)| (path.as_str(), reasons.as_slice())).collect();
     assert_eq!(
         reasons,
         vec![
             ("traits.name", [FieldNotAllowed].as_slice()), // not on the recipient's list
-            ("traits.allergies", &[NoBasis]), // special, and a contract is no ground for it
-            ("traits.ssn", &[FieldNotAllowed]), // declared nowhere
+            ("traits.allergies", &[NoBasis]),              // special, and a contract is no ground for it
+            ("traits.ssn", &[FieldNotAllowed]),            // declared nowhere
         ]
     );
     // Special data on plain consent.
     let plain = case("", "advertising", vec![yes("advertising")], &[]);
-    assert_eq!(
-        ask(&policy, &plain, &["traits.allergies"]).strongest(),
-        Some(Art9NotExplicit)
-    );
+    assert_eq!(ask(&policy, &plain, &["traits.allergies"]).strongest(), Some(Art9NotExplicit));
     // A restricted field.
     let mut restricted = case("", "orders", vec![], &[]);
     restricted.standing.restrictions = vec![Restriction::Field(FieldPath::new("traits.email"))];
-    assert_eq!(
-        ask(&policy, &restricted, &FIELDS).denied,
-        vec![(FieldPath::new("traits.email"), vec![Restricted])]
-    );
+    assert_eq!(ask(&policy, &restricted, &FIELDS).denied, vec![(FieldPath::new("traits.email"), vec![Restricted])]);
     // Nothing asked, nothing released.
-    assert_eq!(
-        ask(&policy, &orders, &[]).strongest(),
-        Some(FieldNotAllowed)
-    );
+    assert_eq!(ask(&policy, &orders, &[]).strongest(), Some(FieldNotAllowed));
 }
 
 #[test]
@@ -265,46 +215,24 @@ fn data_past_its_period_is_not_used() {
         };
         decide(&policy, &standing(vec![]), &question, now()).strongest()
     };
-    assert_eq!(
-        permits("2024-05-04T10:00:00Z"),
-        Some(Reason::RetentionExpired)
-    );
+    assert_eq!(permits("2024-05-04T10:00:00Z"), Some(Reason::RetentionExpired));
     assert_eq!(permits("2024-05-04T10:00:01Z"), None);
 }
 
 fn any_line() -> impl Strategy<Value = MemberLine> {
-    let purposes = prop::sample::select(vec![
-        "advertising",
-        "ad_audiences",
-        "analytics",
-        "orders",
-        "newsletter",
-        "post",
-        "gone",
-    ]);
+    let purposes =
+        prop::sample::select(vec!["advertising", "ad_audiences", "analytics", "orders", "newsletter", "post", "gone"]);
     let rulings = prop::sample::select(vec![
         Ruling::Unknown,
         Ruling::Given(given(1)),
         Ruling::Given(given(1)),
-        Ruling::Given(Given {
-            proof: Proof::None,
-            ..given(1)
-        }),
+        Ruling::Given(Given { proof: Proof::None, ..given(1) }),
         Ruling::Denied(Denial::Withdrawn),
         Ruling::Denied(Denial::Objected),
     ]);
-    (
-        purposes,
-        rulings,
-        any::<bool>(),
-        any::<bool>(),
-        any::<bool>(),
-    )
-        .prop_map(|(purpose, ruling, device, mail, may_grant)| {
-            let mut made = MemberLine {
-                may_grant,
-                ..line(purpose, ruling)
-            };
+    (purposes, rulings, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(purpose, ruling, device, mail, may_grant)| {
+            let mut made = MemberLine { may_grant, ..line(purpose, ruling) };
             if device {
                 made = on_device(made);
             }
@@ -312,7 +240,8 @@ fn any_line() -> impl Strategy<Value = MemberLine> {
                 made = by_mail(made);
             }
             made
-        })
+        },
+    )
 }
 
 fn any_case() -> impl Strategy<Value = Case> {
@@ -325,44 +254,20 @@ fn any_case() -> impl Strategy<Value = Case> {
         "post",
         "nonsense",
     ]);
-    let recipients = prop::sample::select(vec![
-        None,
-        Some("letterbox"),
-        Some("retarget-sg"),
-        Some("listed-us"),
-        Some("nobody"),
-    ]);
-    let says = prop::sample::select(vec![
-        Says::Allows,
-        Says::Denies,
-        Says::Omits,
-        Says::Undecodable,
-    ]);
-    let signals = prop::collection::vec(
-        (
-            prop::sample::select(vec!["advertising", "analytics", "orders"]),
-            says,
-        ),
-        0..2,
-    );
+    let recipients =
+        prop::sample::select(vec![None, Some("letterbox"), Some("retarget-sg"), Some("listed-us"), Some("nobody")]);
+    let says = prop::sample::select(vec![Says::Allows, Says::Denies, Says::Omits, Says::Undecodable]);
+    let signals = prop::collection::vec((prop::sample::select(vec!["advertising", "analytics", "orders"]), says), 0..2);
     let lines = prop::collection::vec(any_line(), 0..5);
-    (
-        purposes,
-        recipients,
-        signals,
-        lines,
-        any::<bool>(),
-        prop::sample::select(vec![None, Some("email")]),
+    (purposes, recipients, signals, lines, any::<bool>(), prop::sample::select(vec![None, Some("email")])).prop_map(
+        |(purpose, recipient, signals, lines, device, channel)| Case {
+            recipient,
+            signals,
+            device,
+            channel,
+            ..case("", purpose, lines, &[])
+        },
     )
-        .prop_map(
-            |(purpose, recipient, signals, lines, device, channel)| Case {
-                recipient,
-                signals,
-                device,
-                channel,
-                ..case("", purpose, lines, &[])
-            },
-        )
 }
 
 proptest! {

@@ -65,13 +65,7 @@ fn field(path: &str, purposes: &[&str]) -> Field {
 }
 
 fn recipient(id: &str, country: &str, safeguard: Option<Safeguard>) -> Recipient {
-    let fields = |paths: &[&str]| {
-        paths
-            .iter()
-            .copied()
-            .map(FieldPath::new)
-            .collect::<Vec<_>>()
-    };
+    let fields = |paths: &[&str]| paths.iter().copied().map(FieldPath::new).collect::<Vec<_>>();
     Recipient {
         id: RecipientId::new(id),
         name: id.into(),
@@ -84,12 +78,7 @@ fn recipient(id: &str, country: &str, safeguard: Option<Safeguard>) -> Recipient
         listed_until: None,
         purposes: ["newsletter", "orders", "advertising", "analytics", "advice"]
             .into_iter()
-            .map(|purpose| {
-                (
-                    PurposeId::new(purpose),
-                    fields(&["traits.email", "traits.phone", "traits.allergies"]),
-                )
-            })
+            .map(|purpose| (PurposeId::new(purpose), fields(&["traits.email", "traits.phone", "traits.allergies"])))
             .collect(),
         verbs: Vec::new(),
         pseudonym_version: 1,
@@ -102,13 +91,9 @@ pub(crate) fn notice(version: u32, recipients: &[&str], change: NoticeChange) ->
         id: NoticeId::new("shop"),
         version,
         language: "de".into(),
-        published_at: at("2026-01-01T00:00:00Z")
-            + jiff::SignedDuration::from_hours(24 * 30 * i64::from(version - 1)),
+        published_at: at("2026-01-01T00:00:00Z") + jiff::SignedDuration::from_hours(24 * 30 * i64::from(version - 1)),
         change,
-        purposes: ["newsletter", "advertising", "advice", "ad_audiences"]
-            .into_iter()
-            .map(PurposeId::new)
-            .collect(),
+        purposes: ["newsletter", "advertising", "advice", "ad_audiences"].into_iter().map(PurposeId::new).collect(),
         recipients: recipients.iter().copied().map(RecipientId::new).collect(),
         categories: vec![Category::new("EmailAddress")],
         transfers: Vec::new(),
@@ -146,17 +131,8 @@ pub(crate) fn policy() -> Policy {
         purpose("analytics", LegalBasis::LegitimateInterests),
         purpose("soft", LegalBasis::SoftOptIn),
     ];
-    let every = [
-        "newsletter",
-        "advertising",
-        "ad_audiences",
-        "orders",
-        "analytics",
-        "soft",
-        "post",
-        "untested",
-        "inactive",
-    ];
+    let every =
+        ["newsletter", "advertising", "ad_audiences", "orders", "analytics", "soft", "post", "untested", "inactive"];
     let fields = [
         field("traits.email", &every),
         field("traits.name", &every),
@@ -166,25 +142,12 @@ pub(crate) fn policy() -> Policy {
     let recipients = [
         recipient("letterbox", "AT", None),
         recipient("retarget-sg", "SG", None),
-        recipient(
-            "agency-sg",
-            "SG",
-            Some(Safeguard::StandardClauses { module: 1 }),
-        ),
+        recipient("agency-sg", "SG", Some(Safeguard::StandardClauses { module: 1 })),
         recipient("print-gb", "GB", None),
         recipient("unlisted-us", "US", Some(Safeguard::Adequacy)),
-        Recipient {
-            listed_until: Some("2026-05-04".parse().unwrap()),
-            ..recipient("listed-us", "US", None)
-        },
-        Recipient {
-            access_countries: vec!["IN".into()],
-            ..recipient("remote", "DE", None)
-        },
-        Recipient {
-            contract: None,
-            ..recipient("handshake", "DE", None)
-        },
+        Recipient { listed_until: Some("2026-05-04".parse().unwrap()), ..recipient("listed-us", "US", None) },
+        Recipient { access_countries: vec!["IN".into()], ..recipient("remote", "DE", None) },
+        Recipient { contract: None, ..recipient("handshake", "DE", None) },
     ];
     let adequate = |country: &str, from: &str, until: Option<&str>, listed_only| Adequacy {
         country: country.into(),
@@ -193,21 +156,9 @@ pub(crate) fn policy() -> Policy {
         listed_only,
     };
     let notices = [
-        notice(
-            1,
-            &["letterbox", "retarget-sg", "listed-us"],
-            NoticeChange::Material,
-        ),
-        notice(
-            2,
-            &["letterbox", "retarget-sg", "listed-us", "print-gb"],
-            NoticeChange::Material,
-        ),
-        notice(
-            3,
-            &["letterbox", "retarget-sg", "listed-us", "print-gb"],
-            NoticeChange::Editorial,
-        ),
+        notice(1, &["letterbox", "retarget-sg", "listed-us"], NoticeChange::Material),
+        notice(2, &["letterbox", "retarget-sg", "listed-us", "print-gb"], NoticeChange::Material),
+        notice(3, &["letterbox", "retarget-sg", "listed-us", "print-gb"], NoticeChange::Editorial),
     ];
     Policy {
         hash: PolicyHash([0; 32]),
@@ -221,18 +172,9 @@ pub(crate) fn policy() -> Policy {
             authority: String::new(),
             strip_email_subaddress: false,
         },
-        purposes: purposes
-            .into_iter()
-            .map(|purpose| (purpose.id.clone(), purpose))
-            .collect(),
-        fields: fields
-            .into_iter()
-            .map(|field| (field.path.clone(), field))
-            .collect(),
-        recipients: recipients
-            .into_iter()
-            .map(|recipient| (recipient.id.clone(), recipient))
-            .collect(),
+        purposes: purposes.into_iter().map(|purpose| (purpose.id.clone(), purpose)).collect(),
+        fields: fields.into_iter().map(|field| (field.path.clone(), field)).collect(),
+        recipients: recipients.into_iter().map(|recipient| (recipient.id.clone(), recipient)).collect(),
         collectors: BTreeMap::new(),
         retention: [RetentionClass {
             id: RetentionClassId::new("customers"),
@@ -246,12 +188,7 @@ pub(crate) fn policy() -> Policy {
         .collect(),
         notices: notices
             .into_iter()
-            .map(|notice| {
-                (
-                    (notice.id.clone(), notice.version, notice.language.clone()),
-                    notice,
-                )
-            })
+            .map(|notice| ((notice.id.clone(), notice.version, notice.language.clone()), notice))
             .collect(),
         adequacy: vec![
             adequate("GB", "2021-06-28", Some("2031-12-27"), false),
@@ -262,12 +199,7 @@ pub(crate) fn policy() -> Policy {
 }
 
 pub(crate) fn shown(version: u32) -> NoticeShown {
-    NoticeShown {
-        id: NoticeId::new("shop"),
-        version,
-        language: "de".into(),
-        text_hash: [7; 32],
-    }
+    NoticeShown { id: NoticeId::new("shop"), version, language: "de".into(), text_hash: [7; 32] }
 }
 
 pub(crate) fn given(version: u32) -> Given {
@@ -296,10 +228,5 @@ pub(crate) fn line(purpose: &str, ruling: Ruling) -> MemberLine {
 }
 
 pub(crate) fn standing(lines: Vec<MemberLine>) -> Standing {
-    Standing {
-        status: SubjectStatus::Active,
-        restrictions: Vec::new(),
-        suppressed: false,
-        lines,
-    }
+    Standing { status: SubjectStatus::Active, restrictions: Vec::new(), suppressed: false, lines }
 }

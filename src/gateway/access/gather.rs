@@ -22,14 +22,17 @@ use crate::storage::disclosures::Disclosure;
 use crate::storage::identities::StoredIdentifier;
 use crate::storage::records::StoredRecord;
 use crate::storage::subject_requests::{StoredCase, StoredRequest};
-use crate::storage::{Connection, Micros, audit_log, consents, deliveries, disclosures, erasures, identities, records, subject_requests};
+use crate::storage::{
+    Connection, Micros, audit_log, consents, deliveries, disclosures, erasures, identities, records, subject_requests,
+};
 
 const TO_SEARCH_LISTS: Access = Access::because("an access answer names keyed marks of the person's own addresses");
 
 /// Records read at once.
 const PAGE: i64 = 500;
 /// Events that are a look at, or a hand-over of, a person's data.
-const LOOKS: [Event; 4] = [Event::OfficerLooked, Event::OfficerRevealed, Event::SubjectLooked, Event::DisclosureReleased];
+const LOOKS: [Event; 4] =
+    [Event::OfficerLooked, Event::OfficerRevealed, Event::SubjectLooked, Event::DisclosureReleased];
 
 /// Everything held.
 #[derive(Default)]
@@ -81,7 +84,9 @@ impl Gateway {
         let mut wanted: Vec<(SubjectId, u32)> = Vec::new();
         for subject in self.subjects_named(contents).await? {
             let Some(person) = self.person_now(subject).await? else { continue };
-            wanted.extend(believed(&person).filter(|(id, _)| wanted.iter().all(|(known, _)| known != id)).collect::<Vec<_>>());
+            wanted.extend(
+                believed(&person).filter(|(id, _)| wanted.iter().all(|(known, _)| known != id)).collect::<Vec<_>>(),
+            );
         }
         if wanted.is_empty() {
             return Ok(Held { at, ..Held::default() });
@@ -106,7 +111,8 @@ impl Gateway {
             .map_err(Error::store)?;
         let identifiers = self.opened(&people, rows.identifiers)?;
         let suppressed = self.on_the_list(&identifiers).await?;
-        let consultations = rows.looks.into_iter().filter_map(|(leaf, part)| self.opened_look(&people, &leaf, &part)).collect();
+        let consultations =
+            rows.looks.into_iter().filter_map(|(leaf, part)| self.opened_look(&people, &leaf, &part)).collect();
         Ok(Held {
             identifiers,
             records: rows.records,
@@ -188,7 +194,9 @@ fn entry(suppressions: &Suppressions, version: u32, identifier: &Identifier) -> 
         blocked: &[],
     };
     let text = identifier.value.reveal(&TO_SEARCH_LISTS);
-    let crate::domain::identifier::Normalised::Canonical(canonical) = crate::domain::identifier::normalise(&kind, text, &context) else {
+    let crate::domain::identifier::Normalised::Canonical(canonical) =
+        crate::domain::identifier::normalise(&kind, text, &context)
+    else {
         return Ok(None);
     };
     suppressions
@@ -197,7 +205,10 @@ fn entry(suppressions: &Suppressions, version: u32, identifier: &Identifier) -> 
         .map_err(Error::Protection)
 }
 
-fn all<T>(ids: &[SubjectId], mut read: impl FnMut(SubjectId) -> crate::storage::Result<Vec<T>>) -> crate::storage::Result<Vec<T>> {
+fn all<T>(
+    ids: &[SubjectId],
+    mut read: impl FnMut(SubjectId) -> crate::storage::Result<Vec<T>>,
+) -> crate::storage::Result<Vec<T>> {
     let mut found = Vec::new();
     for id in ids {
         found.extend(read(*id)?);
@@ -220,7 +231,10 @@ fn records_of(connection: &mut Connection, ids: &[SubjectId]) -> crate::storage:
     Ok(found)
 }
 
-fn requests_of(connection: &mut Connection, ids: &[SubjectId]) -> crate::storage::Result<Vec<(StoredCase, StoredRequest)>> {
+fn requests_of(
+    connection: &mut Connection,
+    ids: &[SubjectId],
+) -> crate::storage::Result<Vec<(StoredCase, StoredRequest)>> {
     let mut found = Vec::new();
     for request in subject_requests::requests_of_subjects(connection, ids)? {
         if let Some(case) = subject_requests::case(connection, request.case)? {

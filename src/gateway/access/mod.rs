@@ -50,7 +50,9 @@ impl Gateway {
         let held = self.gather(&case, &contents).await?;
         let nobody = held.people.is_empty();
         let document = write::document(self, &case, &contents, held)?;
-        let text = Zeroizing::new(serde_json::to_vec_pretty(&document).map_err(|_| Error::WrongState("the package cannot be written"))?);
+        let text = Zeroizing::new(
+            serde_json::to_vec_pretty(&document).map_err(|_| Error::WrongState("the package cannot be written"))?,
+        );
         drop(document);
         let package = self.seal_package(&request, &text).await?;
         self.commit_package(&case, &request, package, nobody).await?;
@@ -73,7 +75,8 @@ impl Gateway {
             });
         };
         let text = self.open_package(&package).await?;
-        let leaf = self.request_leaf(Event::RequestPackageFetched, &case, request.kind, Some(by.actor()), Vec::new())?;
+        let leaf =
+            self.request_leaf(Event::RequestPackageFetched, &case, request.kind, Some(by.actor()), Vec::new())?;
         let file = package.id;
         self.commit_change(move || {
             Unit::change(Vec::new(), vec![leaf.clone()], move |transaction, _| {
@@ -101,7 +104,9 @@ impl Gateway {
         let gone: Vec<Id16> = expired.iter().map(|(_, key)| *key).collect();
         self.keyholder
             .store()
-            .write(move |connection| gone.iter().try_for_each(|key| keys::delete_owned_key(connection, *key).map(|_| ())))
+            .write(move |connection| {
+                gone.iter().try_for_each(|key| keys::delete_owned_key(connection, *key).map(|_| ()))
+            })
             .await
             .map_err(Error::keys)?;
         self.keyholder.store().flush_destroyed().await.map_err(Error::keys)?;
@@ -162,7 +167,12 @@ impl Gateway {
     }
 
     fn package_place(&self, id: FileId) -> FilePlace {
-        FilePlace { installation: self.keyholder.installation, owner: Owner::from(id), kind: rows::ACCESS_PACKAGE, file: id }
+        FilePlace {
+            installation: self.keyholder.installation,
+            owner: Owner::from(id),
+            kind: rows::ACCESS_PACKAGE,
+            file: id,
+        }
     }
 
     /// What the leaf commits to: hash and size of each file, schema, policy.
@@ -176,11 +186,18 @@ impl Gateway {
         .to_string()
     }
 
-    async fn commit_package(&self, case: &StoredCase, request: &StoredRequest, package: StoredPackage, nobody: bool) -> Result<()> {
+    async fn commit_package(
+        &self,
+        case: &StoredCase,
+        request: &StoredRequest,
+        package: StoredPackage,
+        nobody: bool,
+    ) -> Result<()> {
         let now = self.source.now();
         let made = self.package_leaf(case, request, &package)?;
         let started = self.request_leaf(Event::RequestStarted, case, request.kind, None, Vec::new())?;
-        let answered = self.request_leaf(Event::RequestAnswered, case, request.kind, None, vec![("found", Value::Bool(!nobody))])?;
+        let answered =
+            self.request_leaf(Event::RequestAnswered, case, request.kind, None, vec![("found", Value::Bool(!nobody))])?;
         let mut task = self.own_task(request.id, &Target::Gateway("access".to_owned()), "access", now)?;
         task.outcome = if nobody { TaskOutcome::VerifiedNoData } else { TaskOutcome::Acknowledged };
         task.proof = Some("read_back".to_owned());
@@ -208,7 +225,12 @@ impl Gateway {
             more: vec![("kind", Value::from(request.kind.as_str()))],
             ..Payload::default()
         };
-        self.installation_leaf(Event::RequestPackageMade, Outcome::Done, &payload, vec![Fact::Digest(package.manifest_hash)])
+        self.installation_leaf(
+            Event::RequestPackageMade,
+            Outcome::Done,
+            &payload,
+            vec![Fact::Digest(package.manifest_hash)],
+        )
     }
 
     /// Carries on with a case in the background; what fails there is taken up by the housekeeping.

@@ -141,8 +141,18 @@ async fn the_package_holds_everything_and_fits_its_schema() {
         assert!(raw.contains(value), "{value} is held and must be in the copy");
     }
     assert!(package["purposes"].as_array().unwrap().iter().any(|purpose| purpose["id"] == "bookkeeping"));
-    assert!(package["retention"].as_array().unwrap().iter().any(|class| class["class"] == "order_records" && class["last_end"].is_string()));
-    assert_eq!(person::holding(folder.path(), &person::canaries()), Vec::<std::path::PathBuf>::new(), "at rest it is sealed");
+    assert!(
+        package["retention"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|class| class["class"] == "order_records" && class["last_end"].is_string())
+    );
+    assert_eq!(
+        person::holding(folder.path(), &person::canaries()),
+        Vec::<std::path::PathBuf>::new(),
+        "at rest it is sealed"
+    );
 
     source.shift(31 * 24 * 3600);
     assert!(matches!(house.fetch_package(id, Opener::Operator).await, Err(Error::NotFound)));
@@ -185,5 +195,8 @@ async fn an_erasure_of_the_same_case_waits_for_the_package() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert!(house.person_now(subject).await.unwrap().is_none());
-    assert!(matches!(house.fetch_package(access, Opener::Operator).await, Err(Error::NotFound)), "the package goes with the person");
+    assert!(
+        matches!(house.fetch_package(access, Opener::Operator).await, Err(Error::NotFound)),
+        "the package goes with the person"
+    );
 }

@@ -27,7 +27,7 @@ use crate::storage::records::StoredRecord;
 use crate::storage::subject_requests::StoredCase;
 
 use super::SCHEMA_NAME;
-use super::document::{CopyOrNot, Copy, Document, FieldCopy, IdentifierCopy, RecordCopy, list_or, not_applicable};
+use super::document::{Copy, CopyOrNot, Document, FieldCopy, IdentifierCopy, RecordCopy, list_or, not_applicable};
 use super::gather::Held;
 
 const TO_HAND_OVER: Access = Access::because("a person is given a copy of the data about them (Art. 15(3))");
@@ -68,7 +68,9 @@ pub(super) fn document(house: &Gateway, case: &StoredCase, contents: &Contents, 
         rights: writing.rights(&purposes),
         complaint: writing.complaint(),
         source: writing.source(),
-        automated_decisions: not_applicable("No purpose applied to you is a decision based solely on automated processing (Art. 22)."),
+        automated_decisions: not_applicable(
+            "No purpose applied to you is a decision based solely on automated processing (Art. 22).",
+        ),
         safeguards: writing.safeguards(),
         copy: writing.copy(),
         consents: writing.consents(),
@@ -122,14 +124,24 @@ impl Writing<'_> {
     /// The purposes that were applied to this person: of a disclosure, a queued delivery or a consent
     /// choice, and those without consent that a stored field serves.
     fn applied(&self) -> BTreeSet<PurposeId> {
-        let mut applied: BTreeSet<PurposeId> = self.held.disclosures.iter().map(|disclosure| disclosure.purpose.clone()).collect();
+        let mut applied: BTreeSet<PurposeId> =
+            self.held.disclosures.iter().map(|disclosure| disclosure.purpose.clone()).collect();
         applied.extend(self.held.open.iter().map(|delivery| delivery.purpose.clone()));
         applied.extend(self.held.lines.iter().map(|line| line.purpose.clone()));
         for (path, _) in self.opened.iter().flat_map(|record| &record.fields) {
             let Some(field) = self.field(path) else { continue };
-            applied.extend(field.purposes.iter().filter(|purpose| {
-                self.policy.purposes.get(*purpose).is_some_and(|purpose| purpose.active && purpose.basis != LegalBasis::Consent)
-            }).cloned());
+            applied.extend(
+                field
+                    .purposes
+                    .iter()
+                    .filter(|purpose| {
+                        self.policy
+                            .purposes
+                            .get(*purpose)
+                            .is_some_and(|purpose| purpose.active && purpose.basis != LegalBasis::Consent)
+                    })
+                    .cloned(),
+            );
         }
         applied
     }
@@ -142,12 +154,23 @@ impl Writing<'_> {
                 let serving: Vec<&Opened<'_>> = self
                     .opened
                     .iter()
-                    .filter(|record| record.fields.iter().any(|(path, _)| self.field(path).is_some_and(|field| field.purposes.contains(id))))
+                    .filter(|record| {
+                        record
+                            .fields
+                            .iter()
+                            .any(|(path, _)| self.field(path).is_some_and(|field| field.purposes.contains(id)))
+                    })
                     .collect();
                 let uses: Vec<Micros> = serving
                     .iter()
                     .map(|record| record.record.collected_at)
-                    .chain(self.held.disclosures.iter().filter(|disclosure| disclosure.purpose == *id).map(|disclosure| disclosure.at))
+                    .chain(
+                        self.held
+                            .disclosures
+                            .iter()
+                            .filter(|disclosure| disclosure.purpose == *id)
+                            .map(|disclosure| disclosure.at),
+                    )
                     .collect();
                 let mut item = json!({
                     "id": id.as_str(),
@@ -175,7 +198,11 @@ impl Writing<'_> {
             .map(|event| {
                 let mut item = json!({ "act": event.kind.as_str(), "at": time(event.given_at.timestamp()) });
                 if let Some(notice) = &event.notice {
-                    put(&mut item, "text", json!({ "notice": notice.id.as_str(), "version": notice.version, "language": notice.language }));
+                    put(
+                        &mut item,
+                        "text",
+                        json!({ "notice": notice.id.as_str(), "version": notice.version, "language": notice.language }),
+                    );
                 }
                 item
             })
@@ -238,7 +265,8 @@ impl Writing<'_> {
         for record in &self.opened {
             for (path, _) in &record.fields {
                 let Some(field) = self.field(path) else { continue };
-                let (purposes, collected) = found.entry((field.category.as_str(), field.retention.as_str())).or_default();
+                let (purposes, collected) =
+                    found.entry((field.category.as_str(), field.retention.as_str())).or_default();
                 purposes.extend(field.purposes.iter().map(PurposeId::as_str));
                 collected.push(record.record.collected_at);
             }
@@ -260,13 +288,16 @@ impl Writing<'_> {
                         OnErasure::Keep { ground, law } => json!({ "kept": true, "ground": ground, "law": law }),
                     },
                 });
-                let ends: Vec<Timestamp> = collected.iter().filter_map(|at| class.ends_at(at.timestamp(), zone)).collect();
+                let ends: Vec<Timestamp> =
+                    collected.iter().filter_map(|at| class.ends_at(at.timestamp(), zone)).collect();
                 match (ends.iter().min(), ends.iter().max()) {
                     (Some(first), Some(last)) => {
                         put(&mut item, "first_end", Value::from(day(*first, zone)));
                         put(&mut item, "last_end", Value::from(day(*last, zone)));
                     }
-                    _ => put(&mut item, "criterion", json!(format!("{} after {}", class.period, class.starts.as_str()))),
+                    _ => {
+                        put(&mut item, "criterion", json!(format!("{} after {}", class.period, class.starts.as_str())))
+                    }
                 }
                 if let Some(law) = &class.legal_source {
                     put(&mut item, "law", Value::from(law.as_str()));
@@ -287,16 +318,19 @@ impl Writing<'_> {
                 .collect()
         };
         let all: Vec<&str> = applied.iter().map(PurposeId::as_str).collect();
-        let how = format!("Write to {}, or use the channel through which you asked.", self.policy.controller.dpo_contact);
+        let how =
+            format!("Write to {}, or use the channel through which you asked.", self.policy.controller.dpo_contact);
         let link = self.house.settings.public_url.clone();
-        let right = |article: &str, right: &str, purposes: Vec<&str>| {
-            json!({ "article": article, "right": right, "purposes": purposes, "how": how, "link": link })
-        };
+        let right = |article: &str, right: &str, purposes: Vec<&str>| json!({ "article": article, "right": right, "purposes": purposes, "how": how, "link": link });
         let objectable: Vec<&str> = applied
             .iter()
             .filter_map(|id| self.policy.purposes.get(id))
             .filter(|purpose| {
-                purpose.direct_marketing || matches!(purpose.basis, LegalBasis::LegitimateInterests | LegalBasis::PublicTask | LegalBasis::SoftOptIn)
+                purpose.direct_marketing
+                    || matches!(
+                        purpose.basis,
+                        LegalBasis::LegitimateInterests | LegalBasis::PublicTask | LegalBasis::SoftOptIn
+                    )
             })
             .map(|purpose| purpose.id.as_str())
             .collect();
@@ -305,7 +339,11 @@ impl Writing<'_> {
             right("16", "have wrong data corrected or completed", all.clone()),
             right("17", "have data erased", all.clone()),
             right("18", "have processing restricted", all),
-            right("20", "receive data you provided, to take elsewhere", on(&[LegalBasis::Consent, LegalBasis::Contract])),
+            right(
+                "20",
+                "receive data you provided, to take elsewhere",
+                on(&[LegalBasis::Consent, LegalBasis::Contract])
+            ),
             right("21", "object", objectable),
         ])
     }
@@ -344,7 +382,11 @@ impl Writing<'_> {
             .received()
             .keys()
             .filter_map(|id| self.policy.recipients.get(id))
-            .flat_map(|recipient| std::iter::once(&recipient.country).chain(&recipient.access_countries).map(move |country| (recipient, country)))
+            .flat_map(|recipient| {
+                std::iter::once(&recipient.country)
+                    .chain(&recipient.access_countries)
+                    .map(move |country| (recipient, country))
+            })
             .filter(|(_, country)| !EEA.contains(&country.as_str()))
             .map(|(recipient, country)| {
                 let mut item = json!({
@@ -388,7 +430,11 @@ impl Writing<'_> {
                 happened: time(opened.record.occurred_at.timestamp()),
                 collected: time(opened.record.collected_at.timestamp()),
                 collector: opened.record.collector.as_str().to_owned(),
-                state: if self.held.open.iter().any(|delivery| delivery.record == opened.record.id) { "queued" } else { "live" },
+                state: if self.held.open.iter().any(|delivery| delivery.record == opened.record.id) {
+                    "queued"
+                } else {
+                    "live"
+                },
                 fields: opened.fields.iter().map(|(path, value)| self.field_copy(path, value)).collect(),
             })
             .collect();
@@ -404,7 +450,10 @@ impl Writing<'_> {
         });
         FieldCopy {
             path: path.to_owned(),
-            description: field.map_or_else(|| "A field that is no longer collected.".to_owned(), |field| self.text(&field.description)),
+            description: field.map_or_else(
+                || "A field that is no longer collected.".to_owned(),
+                |field| self.text(&field.description),
+            ),
             category: field.map_or("unknown", |field| field.category.as_str()).to_owned(),
             origin: field.map_or("observed", |field| field.origin.as_str()),
             value: value.to_owned(),
@@ -468,7 +517,11 @@ impl Writing<'_> {
             .map(|look| {
                 let text = |key: &str| look.payload.get(key).and_then(|value| serde_json::to_value(value).ok());
                 let mut item = json!({ "at": time(look.at.timestamp()), "event": look.event.as_str() });
-                put(&mut item, "role", json!(if look.event.as_str().starts_with("officer") { "officer" } else { "recipient" }));
+                put(
+                    &mut item,
+                    "role",
+                    json!(if look.event.as_str().starts_with("officer") { "officer" } else { "recipient" }),
+                );
                 for key in ["purposes", "recipient", "fields"] {
                     if let Some(value) = text(key) {
                         put(&mut item, key, value);
@@ -508,10 +561,15 @@ impl Writing<'_> {
             .received()
             .keys()
             .filter_map(|id| self.policy.recipients.get(id))
-            .filter(|recipient| recipient.role == RecipientRole::Processor && recipient.verbs.iter().any(|verb| verb == "access"))
+            .filter(|recipient| {
+                recipient.role == RecipientRole::Processor && recipient.verbs.iter().any(|verb| verb == "access")
+            })
             .map(|recipient| json!({ "name": recipient.name, "state": "not_asked" }))
             .collect();
-        list_or(items, "No processor that received your data can be asked for its copy; what it received stands under recipients.")
+        list_or(
+            items,
+            "No processor that received your data can be asked for its copy; what it received stands under recipients.",
+        )
     }
 
     fn received(&self) -> BTreeMap<RecipientId, Received<'_>> {
@@ -537,7 +595,12 @@ impl Writing<'_> {
     /// The text in the language of the case, else in the controller's first.
     fn text(&self, texts: &Translations) -> String {
         let first = self.policy.controller.languages.first();
-        texts.get(self.language).or_else(|| texts.get(first?)).or_else(|| texts.values().next()).cloned().unwrap_or_default()
+        texts
+            .get(self.language)
+            .or_else(|| texts.get(first?))
+            .or_else(|| texts.values().next())
+            .cloned()
+            .unwrap_or_default()
     }
 }
 

@@ -175,7 +175,11 @@ fn rehash_edge(connection: &mut Connection, head: &LogHead) -> storage::Result<s
         return Ok(Err(format!("the root over {} leaves is not the one the head says", head.size)));
     }
     if let Some(index) = wrong_tile(connection, from, &hashes)? {
-        return Ok(Err(format!("the stored hashes of leaves {} to {} are wrong", index * TILE_WIDTH, index * TILE_WIDTH + TILE_WIDTH - 1)));
+        return Ok(Err(format!(
+            "the stored hashes of leaves {} to {} are wrong",
+            index * TILE_WIDTH,
+            index * TILE_WIDTH + TILE_WIDTH - 1
+        )));
     }
     Ok(Ok(cause))
 }

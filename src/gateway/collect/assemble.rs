@@ -150,7 +150,11 @@ pub(super) fn prepare(house: &Gateway, arrival: &Arrival<'_>, view: &View, event
                 created_at: making.at,
                 entry,
             };
-            payload.rows.push(Row { kind: "delivery", id: *delivery.id.as_bytes(), content_hash: rows::delivery_hash(&delivery) });
+            payload.rows.push(Row {
+                kind: "delivery",
+                id: *delivery.id.as_bytes(),
+                content_hash: rows::delivery_hash(&delivery),
+            });
             making.rows.deliveries.push(delivery);
         }
         making.rows.records.push(record);
@@ -198,7 +202,13 @@ impl Making<'_> {
     }
 
     /// The leaf of a refusal; about nobody, where nobody is known.
-    fn refusal(&self, owner: &Party, mut payload: Payload, entry: EntryId, reasons: &BTreeSet<Reason>) -> Result<LeafRow> {
+    fn refusal(
+        &self,
+        owner: &Party,
+        mut payload: Payload,
+        entry: EntryId,
+        reasons: &BTreeSet<Reason>,
+    ) -> Result<LeafRow> {
         let reasons: Vec<&str> = reasons.iter().map(|reason| reason.as_str()).collect();
         payload.reason = Some(reasons.join(" "));
         let builder = LeafBuilder::new(&self.house.origin, entry, Event::RecordRefused, Outcome::Refused);

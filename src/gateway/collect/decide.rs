@@ -77,8 +77,13 @@ impl<'a> Decided<'a> {
 fn rule(circumstances: &Circumstances<'_>, classified: &Classified<'_>, paths: &[FieldPath]) -> Ruling {
     let policy = circumstances.policy;
     let event = &classified.identified.event;
-    let mut ruling =
-        Ruling { kept: Vec::new(), dropped: Vec::new(), promised: Vec::new(), decisions: Vec::new(), reasons: Vec::new() };
+    let mut ruling = Ruling {
+        kept: Vec::new(),
+        dropped: Vec::new(),
+        promised: Vec::new(),
+        decisions: Vec::new(),
+        reasons: Vec::new(),
+    };
     let admitted = |purpose: &PurposeId| event.purposes.as_ref().is_none_or(|purposes| purposes.contains(purpose));
 
     for purpose in policy.purposes.values().filter(|purpose| admitted(&purpose.id)) {

@@ -44,7 +44,12 @@ pub(super) struct Identified {
 }
 
 impl Identified {
-    pub(super) fn new(house: &Gateway, arrival: &Arrival<'_>, position: usize, mut event: Collected) -> Result<Self, Flaw> {
+    pub(super) fn new(
+        house: &Gateway,
+        arrival: &Arrival<'_>,
+        position: usize,
+        mut event: Collected,
+    ) -> Result<Self, Flaw> {
         let mut raw = std::mem::take(&mut event.identifiers);
         raw.extend(named_by_fields(&arrival.policy.policy, &event));
         let previous = event.previous.take();
@@ -86,7 +91,6 @@ impl Identified {
         let () = self.only;
         self.event.occurred_at
     }
-
 }
 
 /// Identifiers that stand in declared fields, such as an e-mail address among the traits.

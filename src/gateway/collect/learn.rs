@@ -107,14 +107,27 @@ impl Making<'_> {
             Trust::Public => LinkProof::Claimed,
             Trust::Server => LinkProof::Asserted,
         };
-        let new = self.house.new_identifier(self.arrival.policy, handle, &party.keys, proof, self.arrival.received_at, entry)?;
+        let new = self.house.new_identifier(
+            self.arrival.policy,
+            handle,
+            &party.keys,
+            proof,
+            self.arrival.received_at,
+            entry,
+        )?;
         let id = new.id;
         self.rows.identifiers.push(new);
         Ok(id)
     }
 
     /// The rows and leaves of a link: an edge, one profile for all, a leaf for each side.
-    pub(super) fn note_link(&mut self, proof: &LinkProof, owner: &Party, device: Option<&Party>, event: &Identified) -> Result<()> {
+    pub(super) fn note_link(
+        &mut self,
+        proof: &LinkProof,
+        owner: &Party,
+        device: Option<&Party>,
+        event: &Identified,
+    ) -> Result<()> {
         let (Some(device), Some(handle)) = (device, &event.device) else { return Ok(()) };
         let profile = owner.person.subject.profile;
         // Somebody met now is inserted into that profile.

@@ -96,7 +96,12 @@ impl Gateway {
     /// # Errors
     /// [`Error::NotFound`] when the policy in force has no such collector; store errors when not a
     /// single event could be stored.
-    pub async fn collect(&self, collector: &CollectorId, events: Vec<Collected>, received_at: Timestamp) -> Result<Collection> {
+    pub async fn collect(
+        &self,
+        collector: &CollectorId,
+        events: Vec<Collected>,
+        received_at: Timestamp,
+    ) -> Result<Collection> {
         self.has_room()?;
         self.take_in(collector, events, received_at, Untimed::IsNow).await
     }

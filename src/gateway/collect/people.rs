@@ -82,9 +82,9 @@ impl Seen {
     }
 
     fn find(&self, subject: SubjectId, purpose: &PurposeId, scope: Scope) -> Option<&Line> {
-        self.lines
-            .iter()
-            .find(|line| line.subject == subject && line.purpose == *purpose && line.channel.is_none() && line.scope == scope)
+        self.lines.iter().find(|line| {
+            line.subject == subject && line.purpose == *purpose && line.channel.is_none() && line.scope == scope
+        })
     }
 
     pub(super) fn line(&self, subject: SubjectId, purpose: &PurposeId, scope: Scope) -> Option<ConsentId> {
@@ -92,11 +92,17 @@ impl Seen {
     }
 
     pub(super) fn ruling(&self, subject: SubjectId, purpose: &PurposeId, scope: Scope, basis: LegalBasis) -> Ruling {
-        self.find(subject, purpose, scope)
-            .map_or(Ruling::Unknown, |line| fold(&line.events, basis))
+        self.find(subject, purpose, scope).map_or(Ruling::Unknown, |line| fold(&line.events, basis))
     }
 
-    pub(super) fn add(&mut self, subject: SubjectId, id: ConsentId, purpose: &PurposeId, scope: Scope, event: ConsentEvent) {
+    pub(super) fn add(
+        &mut self,
+        subject: SubjectId,
+        id: ConsentId,
+        purpose: &PurposeId,
+        scope: Scope,
+        event: ConsentEvent,
+    ) {
         if let Some(line) = self.lines.iter_mut().find(|line| line.id == id) {
             line.events.push(event);
             return;

@@ -29,7 +29,12 @@ pub(super) struct Destination<'a> {
 }
 
 impl Sealed {
-    pub(super) fn new(house: &Gateway, arrival: &Arrival<'_>, to: &Destination<'_>, decided: &Decided<'_>) -> Result<Self> {
+    pub(super) fn new(
+        house: &Gateway,
+        arrival: &Arrival<'_>,
+        to: &Destination<'_>,
+        decided: &Decided<'_>,
+    ) -> Result<Self> {
         let event = &decided.classified.identified.event;
         let id = RecordId::from_uuid(house.source.ordered_id(arrival.received_at).map_err(Error::Protection)?);
         let mut personal: Vec<Field<'_>> = Vec::with_capacity(decided.ruling.kept.len());

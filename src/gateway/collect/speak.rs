@@ -135,7 +135,12 @@ impl Making<'_> {
             });
         }
         if !is_give {
-            self.stops.push(Stop { kind: StopKind::of(act), subject: speaker.id(), what: purpose.as_str().to_owned(), at: now });
+            self.stops.push(Stop {
+                kind: StopKind::of(act),
+                subject: speaker.id(),
+                what: purpose.as_str().to_owned(),
+                at: now,
+            });
         }
         self.raised.insert(speaker.id());
         people.add(speaker.id(), line, purpose, scope, domain_event(&row.as_stored()));

@@ -13,7 +13,6 @@ use crate::gateway::{Error, Gateway, Result};
 use super::Arrival;
 use super::identify::Identified;
 
-
 /// What is known about the people of a unit.
 pub(super) struct View {
     pub(super) owner: Side,
@@ -70,9 +69,12 @@ impl Gateway {
             .chain(device.iter().map(|side| (side, first.device.as_ref())))
             .filter(|(side, _)| side.known().is_none())
             .filter_map(|(_, handle)| handle)
-            .chain(others.iter().filter(|(.., subject)| subject.is_none()).filter_map(|(event, place, _)| {
-                events.get(*event).and_then(|event| event.others.get(*place))
-            }))
+            .chain(
+                others
+                    .iter()
+                    .filter(|(.., subject)| subject.is_none())
+                    .filter_map(|(event, place, _)| events.get(*event).and_then(|event| event.others.get(*place))),
+            )
             .collect();
         if !unknown.is_empty() {
             (erased_at, suppressed) = self.marks_of(&unknown).await?;

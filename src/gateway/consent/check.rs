@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::id::PurposeId;
 use crate::domain::identifier::IdentifierKind;
 use crate::domain::legal_basis::LegalBasis;
 use crate::domain::notice::still_serves;
 use crate::domain::policy::{Policy, Trust};
-use crate::domain::id::PurposeId;
 use crate::gateway::collect::Flaw;
 use crate::gateway::meeting::Handle;
 
@@ -144,7 +144,12 @@ impl Found {
     }
 }
 
-fn against_identifiers(caller: &Caller, interaction: &Interaction, handles: &[Result<Handle, Flaw>], found: &mut Found) {
+fn against_identifiers(
+    caller: &Caller,
+    interaction: &Interaction,
+    handles: &[Result<Handle, Flaw>],
+    found: &mut Found,
+) {
     if handles.is_empty() {
         found.add(Code::IdentifierInvalid, "/identifiers");
     }
@@ -227,7 +232,13 @@ fn against_actor(interaction: &Interaction, gives: bool, found: &mut Found) {
     }
 }
 
-fn against_notice(policy: &Policy, gives: &[(usize, &Choice)], shown: &Result<Option<Shown>, Code>, now: Timestamp, found: &mut Found) {
+fn against_notice(
+    policy: &Policy,
+    gives: &[(usize, &Choice)],
+    shown: &Result<Option<Shown>, Code>,
+    now: Timestamp,
+    found: &mut Found,
+) {
     let shown = match shown {
         Ok(Some(shown)) => shown,
         // Recorded, and worth nothing until somebody shows what was shown.

@@ -243,7 +243,12 @@ impl Gateway {
     ///
     /// # Errors
     /// Store errors; [`Error::Contention`] when others change the same person again and again.
-    pub async fn consent(&self, caller: &Caller, interaction: &Interaction, repeatable: Option<&Repeatable>) -> Result<Consented> {
+    pub async fn consent(
+        &self,
+        caller: &Caller,
+        interaction: &Interaction,
+        repeatable: Option<&Repeatable>,
+    ) -> Result<Consented> {
         let kept = repeatable.map(|repeatable| self.kept(caller, repeatable));
         for attempt in 0..TRIES {
             let now = self.source.now();
@@ -257,11 +262,13 @@ impl Gateway {
             let handles = self.handles(&policy, caller, interaction);
             let mut violations = check::violations(&policy.policy, caller, interaction, &shown, &handles, now);
             if violations.is_empty() {
-                let known = record::Known::look(self, &policy, caller, interaction, &shown, handles, attempt > 0, now).await?;
+                let known =
+                    record::Known::look(self, &policy, caller, interaction, &shown, handles, attempt > 0, now).await?;
                 violations = check::against_person(interaction, &known);
                 if violations.is_empty() {
                     let prepared = record::prepare(self, &policy, caller, interaction, &shown, known, now)?;
-                    if let Some(answer) = self.commit_interaction(&policy, caller, prepared, kept.as_ref(), now).await? {
+                    if let Some(answer) = self.commit_interaction(&policy, caller, prepared, kept.as_ref(), now).await?
+                    {
                         return Ok(answer);
                     }
                     continue;
@@ -334,7 +341,8 @@ impl Gateway {
     ) -> Result<bool> {
         let leaf = record::refusal(self, policy, caller, interaction, violations)?;
         let keep = kept.map(|kept| -> Result<KeptAnswer> {
-            let answer = serde_json::to_string(violations).map_err(|_| Error::WrongState("an answer cannot be kept"))?;
+            let answer =
+                serde_json::to_string(violations).map_err(|_| Error::WrongState("an answer cannot be kept"))?;
             Ok(KeptAnswer { status: KEPT_REFUSED, answer, at: now.into(), ..kept.clone() })
         });
         let keep = keep.transpose()?;

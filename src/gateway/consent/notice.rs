@@ -113,7 +113,9 @@ pub(super) fn shown(
 ) -> std::result::Result<Option<Shown>, Code> {
     let Some(given) = given else { return Ok(None) };
     let (id, version, language, sha256, claims) = match given {
-        NoticeGiven::Named { id, version, language, sha256 } => (id.clone(), *version, language.clone(), sha256.to_lowercase(), None),
+        NoticeGiven::Named { id, version, language, sha256 } => {
+            (id.clone(), *version, language.clone(), sha256.to_lowercase(), None)
+        }
         NoticeGiven::Snapshot(token) => {
             let key = house.keyholder.secrets().receipt.public_key();
             let claims = notice_token::verify(token, &house.settings.public_url, caller.id.as_str(), &[key], now)

@@ -100,7 +100,9 @@ impl Gateway {
         let verified: Vec<bool> = stored
             .events
             .iter()
-            .map(|event| keys.dek.row_verifies(rows::CONSENT_EVENT, RowId::from(event.id), &rows::event_bytes(event), &event.mac))
+            .map(|event| {
+                keys.dek.row_verifies(rows::CONSENT_EVENT, RowId::from(event.id), &rows::event_bytes(event), &event.mac)
+            })
             .collect();
         let line = Line {
             id: stored.id,
@@ -161,7 +163,8 @@ impl Gateway {
 
     /// The line without its events.
     async fn line_to_withdraw(&self, id: ConsentId) -> Result<Line> {
-        let stored = self.database.read(move |c| consents::find(c, id)).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
+        let stored =
+            self.database.read(move |c| consents::find(c, id)).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
         Ok(Line {
             id: stored.id,
             subject: stored.subject,

@@ -37,7 +37,8 @@ use super::check::{Code, Violation, is_explicit};
 use super::notice::Shown;
 use super::{Action, Caller, Choice, Interaction, Recorded, RecordedConsent};
 
-const TO_SUPPRESS: Access = Access::because("a keyed mark of each identifier goes on the suppression list (Art. 21(3))");
+const TO_SUPPRESS: Access =
+    Access::because("a keyed mark of each identifier goes on the suppression list (Art. 21(3))");
 const TO_SEAL: Access = Access::because("the evidence of a consent is sealed under its person's key (Art. 7(1))");
 
 /// The scope of suppression that an objection to direct marketing makes (Art. 21(3)).
@@ -95,7 +96,11 @@ impl Gateway {
         caller: &Caller,
         interaction: &Interaction,
     ) -> Vec<std::result::Result<Handle, Flaw>> {
-        interaction.identifiers.iter().map(|raw| self.handle_of(policy, caller.default_region.as_deref(), raw)).collect()
+        interaction
+            .identifiers
+            .iter()
+            .map(|raw| self.handle_of(policy, caller.default_region.as_deref(), raw))
+            .collect()
     }
 }
 
@@ -125,7 +130,8 @@ impl Known {
             }
             known.push((handle, subject));
         }
-        let unknown: Vec<&Handle> = known.iter().filter(|(_, subject)| subject.is_none()).map(|(handle, _)| handle).collect();
+        let unknown: Vec<&Handle> =
+            known.iter().filter(|(_, subject)| subject.is_none()).map(|(handle, _)| handle).collect();
         let (erased_at, suppressed) = if unknown.is_empty() { (None, false) } else { house.marks_of(&unknown).await? };
 
         let (first, found) = known.first().ok_or(Error::Unacceptable("no usable identifier"))?;
@@ -152,7 +158,11 @@ impl Known {
         let token = match shown {
             Ok(Some(Shown { token: Some((id, _)), .. })) => {
                 let mark = house.keyholder.secrets().tokens.duplicate("notice-token", "", id, &[0; 32]);
-                let spent = house.database.read(move |c| idempotency::find(c, &mark, now.into())).await.map_err(Error::store)?;
+                let spent = house
+                    .database
+                    .read(move |c| idempotency::find(c, &mark, now.into()))
+                    .await
+                    .map_err(Error::store)?;
                 Some((mark, spent.and_then(|spent| spent.subject)))
             }
             _ => None,
@@ -236,13 +246,21 @@ const fn protective(action: Action) -> ConsentEventKind {
 fn named<'a>(policy: &'a Policy, choice: &Choice) -> impl Iterator<Item = &'a Purpose> {
     let (all, name) = (choice.purpose == "*", choice.purpose.clone());
     policy.purposes.values().filter(move |purpose| {
-        let decided = !matches!(purpose.basis, LegalBasis::Contract | LegalBasis::LegalObligation | LegalBasis::VitalInterests);
+        let decided =
+            !matches!(purpose.basis, LegalBasis::Contract | LegalBasis::LegalObligation | LegalBasis::VitalInterests);
         purpose.id.as_str() == name || (all && decided)
     })
 }
 
 impl Gateway {
-    async fn party(&self, found: Option<SubjectId>, device: bool, suppressed: bool, fresh: bool, now: Timestamp) -> Result<Party> {
+    async fn party(
+        &self,
+        found: Option<SubjectId>,
+        device: bool,
+        suppressed: bool,
+        fresh: bool,
+        now: Timestamp,
+    ) -> Result<Party> {
         let person = match found {
             Some(subject) if fresh => self.person_now(subject).await?,
             Some(subject) => self.person(subject).await?,
@@ -270,7 +288,8 @@ impl Gateway {
         let mut add = |kind: &IdentifierKind, namespace: &str, canonical: &str| -> Result<()> {
             let secrets = self.keyholder.secrets();
             let version = secrets.suppressions.newest().ok_or(Error::MissingKey)?;
-            let value = secrets.suppressions.entry(version, version, kind, namespace, canonical).map_err(Error::Protection)?;
+            let value =
+                secrets.suppressions.entry(version, version, kind, namespace, canonical).map_err(Error::Protection)?;
             let mark = Suppression {
                 value,
                 scope: MARKETING.to_owned(),
@@ -341,7 +360,8 @@ pub(super) fn prepare(
     now: Timestamp,
 ) -> Result<Prepared> {
     let shown = shown.as_ref().ok().and_then(Option::as_ref);
-    let binds = if caller.trust == Trust::Public { known.browser.as_ref().unwrap_or(&known.owner) } else { &known.owner };
+    let binds =
+        if caller.trust == Trust::Public { known.browser.as_ref().unwrap_or(&known.owner) } else { &known.owner };
     let subject = binds.id();
     let proof = proof(caller, interaction, shown, &known, subject, now);
     let mut making = Making::new(house, policy, caller, interaction, shown, &known, proof, now)?;
@@ -402,8 +422,11 @@ fn gather(mut known: Known, made: Made, recorded: Recorded, subject: SubjectId, 
     rests_on.sort_unstable_by_key(|expected| expected.subject);
     rests_on.dedup_by_key(|expected| expected.subject);
     let changed = |party: &&&Party| entries.contains_key(&party.id());
-    let raised: BTreeSet<SubjectId> =
-        known_parties.iter().filter(changed).flat_map(|party| party.person.members.iter().map(|member| member.id)).collect();
+    let raised: BTreeSet<SubjectId> = known_parties
+        .iter()
+        .filter(changed)
+        .flat_map(|party| party.person.members.iter().map(|member| member.id))
+        .collect();
     let touched = known.parties().flat_map(|party| party.person.members.iter().map(|member| member.id)).collect();
     let marks = std::mem::take(&mut known.marks);
     let spend = known.token.filter(|(_, spent)| spent.is_none()).map(|(mark, _)| KeptAnswer {
@@ -462,7 +485,14 @@ fn channels(purpose: &Purpose, choice: &Choice) -> Vec<Option<Channel>> {
 /// What a yes of this act rests on. The text named by a server is that server's word, as a banner's
 /// is; a page's word without a token proves nothing, nor does a yes dated ahead, back, or before the
 /// text was handed out, nor a token that proved somebody else's.
-fn proof(caller: &Caller, interaction: &Interaction, shown: Option<&Shown>, known: &Known, subject: SubjectId, now: Timestamp) -> Proof {
+fn proof(
+    caller: &Caller,
+    interaction: &Interaction,
+    shown: Option<&Shown>,
+    known: &Known,
+    subject: SubjectId,
+    now: Timestamp,
+) -> Proof {
     let proof = match (shown, caller.trust) {
         (Some(Shown { token: Some((_, issued_at)), .. }), _) => {
             let spent = known.token.and_then(|(_, spent)| spent).is_some_and(|spent| spent != subject);
@@ -509,7 +539,13 @@ impl<'a> Making<'a> {
     }
 
     /// Records one choice on one line of one subject, where it changes anything. Gives the line.
-    fn apply(&mut self, party: &Party, purpose: &PurposeId, channel: Option<&Channel>, action: Action) -> Result<Option<ConsentId>> {
+    fn apply(
+        &mut self,
+        party: &Party,
+        purpose: &PurposeId,
+        channel: Option<&Channel>,
+        action: Action,
+    ) -> Result<Option<ConsentId>> {
         let scope = scope_of(party);
         let current = self.ruling(party.id(), purpose, channel, scope);
         let kind = match action {
@@ -526,7 +562,14 @@ impl<'a> Making<'a> {
         self.record(party, purpose, channel, scope, kind).map(Some)
     }
 
-    fn record(&mut self, party: &Party, purpose: &PurposeId, channel: Option<&Channel>, scope: Scope, kind: ConsentEventKind) -> Result<ConsentId> {
+    fn record(
+        &mut self,
+        party: &Party,
+        purpose: &PurposeId,
+        channel: Option<&Channel>,
+        scope: Scope,
+        kind: ConsentEventKind,
+    ) -> Result<ConsentId> {
         let is_give = kind == ConsentEventKind::Give;
         let entry = self.house.source.entry().map_err(Error::Protection)?;
         self.made.entries.entry(party.id()).or_insert(entry);
@@ -622,7 +665,9 @@ impl<'a> Making<'a> {
     fn suppress(&mut self) -> Result<()> {
         let parties = std::iter::once(&self.known.owner).chain(&self.known.others);
         for party in parties {
-            if self.made.suppressed.contains_key(&party.id()) || party.person.members.iter().all(|member| member.suppressed) {
+            if self.made.suppressed.contains_key(&party.id())
+                || party.person.members.iter().all(|member| member.suppressed)
+            {
                 continue;
             }
             let entry = self.house.source.entry().map_err(Error::Protection)?;
@@ -663,7 +708,8 @@ impl<'a> Making<'a> {
             .max();
         let is_newer = objected_at.is_none_or(|at| at < self.known.given_at);
         let by_person = relation(self.interaction) == Relation::Myself && self.caller.trust == Trust::Server;
-        let may = suppressed && purpose.direct_marketing && self.proof > Proof::None && is_live && is_newer && by_person;
+        let may =
+            suppressed && purpose.direct_marketing && self.proof > Proof::None && is_live && is_newer && by_person;
         if !may || self.made.suppressed.contains_key(&party.id()) {
             return Ok(());
         }
@@ -697,7 +743,14 @@ impl<'a> Making<'a> {
                 continue;
             }
             if let (Some(_), Some(entry)) = (&party.new, self.made.entries.get(&party.id()).copied()) {
-                self.made.rows.identifiers.push(self.house.new_identifier(self.policy, handle, &party.keys, proof, self.now, entry)?);
+                self.made.rows.identifiers.push(self.house.new_identifier(
+                    self.policy,
+                    handle,
+                    &party.keys,
+                    proof,
+                    self.now,
+                    entry,
+                )?);
             } else if self.caller.trust == Trust::Server {
                 let entry = self.house.source.entry().map_err(Error::Protection)?;
                 let new = self.house.new_identifier(self.policy, handle, &party.keys, proof, self.now, entry)?;
@@ -752,8 +805,11 @@ impl<'a> Making<'a> {
         };
         let terms = &self.policy.terms;
         let field = Field { field: own_term(terms, "own.evidence")?, category: own_category(terms)?, json: &json };
-        let sealed =
-            party.keys.dek.seal(&place, &[field], &mut |bytes| self.house.source.fill(bytes)).map_err(Error::Protection)?;
+        let sealed = party
+            .keys
+            .dek
+            .seal(&place, &[field], &mut |bytes| self.house.source.fill(bytes))
+            .map_err(Error::Protection)?;
         Ok(Some(sealed.into_bytes()))
     }
 
@@ -777,7 +833,10 @@ impl<'a> Making<'a> {
 
     fn line(&self, subject: SubjectId, purpose: &PurposeId, channel: Option<&Channel>, scope: Scope) -> Option<&Line> {
         self.lines.iter().find(|line| {
-            line.subject == subject && line.purpose == *purpose && line.channel.as_ref() == channel && line.scope == scope
+            line.subject == subject
+                && line.purpose == *purpose
+                && line.channel.as_ref() == channel
+                && line.scope == scope
         })
     }
 
@@ -788,7 +847,13 @@ impl<'a> Making<'a> {
 
     /// What the caller is told of a choice. A public key learns nothing about a person but that the
     /// choice was taken.
-    fn answer(&self, id: Option<ConsentId>, party: &Party, purpose: &Purpose, channel: Option<&Channel>) -> RecordedConsent {
+    fn answer(
+        &self,
+        id: Option<ConsentId>,
+        party: &Party,
+        purpose: &Purpose,
+        channel: Option<&Channel>,
+    ) -> RecordedConsent {
         let hidden = self.caller.trust == Trust::Public && !party.person.subject.device;
         let line = id.filter(|_| !hidden).and_then(|id| self.lines.iter().find(|line| line.id == id));
         let Some(line) = line else {

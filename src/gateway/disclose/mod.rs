@@ -76,7 +76,9 @@ impl Verdict {
             denied: decision
                 .denied
                 .iter()
-                .map(|(path, reasons)| (path.as_str().to_owned(), reasons.iter().map(|reason| reason.as_str()).collect()))
+                .map(|(path, reasons)| {
+                    (path.as_str().to_owned(), reasons.iter().map(|reason| reason.as_str()).collect())
+                })
                 .collect(),
             reasons: reasons.into_iter().map(Reason::as_str).collect(),
         }
@@ -171,10 +173,16 @@ impl Gateway {
             match self.handle_of(policy, Some(region), raw) {
                 Ok(handle) => handles.push(handle),
                 Err(super::collect::Flaw::IdentifierBlocked) => {
-                    return Ok(Err(Violation { code: Code::IdentifierBlocked, pointer: format!("/identifiers/{at}/value") }));
+                    return Ok(Err(Violation {
+                        code: Code::IdentifierBlocked,
+                        pointer: format!("/identifiers/{at}/value"),
+                    }));
                 }
                 Err(_) => {
-                    return Ok(Err(Violation { code: Code::IdentifierInvalid, pointer: format!("/identifiers/{at}/value") }));
+                    return Ok(Err(Violation {
+                        code: Code::IdentifierInvalid,
+                        pointer: format!("/identifiers/{at}/value"),
+                    }));
                 }
             }
         }
@@ -196,9 +204,11 @@ impl Gateway {
             if handle.kind == IdentifierKind::AnonymousId {
                 found.device = found.device.or(Some(person.subject.id));
             }
-            let is_counted = found.person.iter().chain(&found.others).any(|known| {
-                known.members.iter().any(|member| member.id == person.subject.id)
-            });
+            let is_counted = found
+                .person
+                .iter()
+                .chain(&found.others)
+                .any(|known| known.members.iter().any(|member| member.id == person.subject.id));
             match &found.person {
                 None => found.person = Some(person),
                 Some(_) if is_counted => {}
@@ -216,7 +226,12 @@ impl Gateway {
 
 /// The fields that a question without fields means: all that the recipient may have, or all that the
 /// purpose may use.
-fn fields_of(policy: &Policy, purpose: &PurposeId, recipient: Option<&RecipientId>, asked: Option<&[String]>) -> Vec<FieldPath> {
+fn fields_of(
+    policy: &Policy,
+    purpose: &PurposeId,
+    recipient: Option<&RecipientId>,
+    asked: Option<&[String]>,
+) -> Vec<FieldPath> {
     match (asked, recipient) {
         (Some(asked), _) => asked.iter().map(|path| FieldPath::new(path)).collect(),
         (None, Some(recipient)) => policy
@@ -225,9 +240,12 @@ fn fields_of(policy: &Policy, purpose: &PurposeId, recipient: Option<&RecipientI
             .and_then(|recipient| recipient.purposes.get(purpose))
             .cloned()
             .unwrap_or_default(),
-        (None, None) => {
-            policy.fields.values().filter(|field| field.purposes.contains(purpose)).map(|field| field.path.clone()).collect()
-        }
+        (None, None) => policy
+            .fields
+            .values()
+            .filter(|field| field.purposes.contains(purpose))
+            .map(|field| field.path.clone())
+            .collect(),
     }
 }
 
@@ -238,7 +256,16 @@ fn question<'a>(
     recipient: Option<&'a RecipientId>,
     fields: &'a [FieldPath],
 ) -> Question<'a> {
-    Question { subject: found.subject(), purpose, channel, recipient, fields, device: found.device, signals: &[], collected_at: None }
+    Question {
+        subject: found.subject(),
+        purpose,
+        channel,
+        recipient,
+        fields,
+        device: found.device,
+        signals: &[],
+        collected_at: None,
+    }
 }
 
 /// What the leaf of a decision says. Text that the policy does not know is not repeated.

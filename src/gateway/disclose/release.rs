@@ -188,7 +188,13 @@ impl Gateway {
     }
 
     /// Leaves the leaf of a refused pull. False: something changed, decide again.
-    async fn refuse_disclosure(&self, policy: &PolicyInForce, service: &Service, found: &Found, decision: &Decision) -> Result<bool> {
+    async fn refuse_disclosure(
+        &self,
+        policy: &PolicyInForce,
+        service: &Service,
+        found: &Found,
+        decision: &Decision,
+    ) -> Result<bool> {
         let payload = payload(policy, service, found, decision);
         let mut leaf = self.leaf(Event::DisclosureRefused, Ended::Refused)?;
         if let Some(person) = &found.person {
@@ -201,7 +207,8 @@ impl Gateway {
                 Err(other) => return Err(other),
             }
         }
-        let unit = Unit::change(found.rests_on(), vec![leaf.finish()?], |_, _| Ok(Step::Commit)).under(policy.policy.hash);
+        let unit =
+            Unit::change(found.rests_on(), vec![leaf.finish()?], |_, _| Ok(Step::Commit)).under(policy.policy.hash);
         let committed = matches!(self.database.write(unit).await.map_err(Error::store)?, Outcome::Committed(_));
         if !committed {
             self.follow_policy().await?;
@@ -221,7 +228,8 @@ impl Gateway {
     ) -> Result<BTreeMap<FieldPath, (Personal<String>, Timestamp)>> {
         // Data of somebody who is merely claimed to be the same person is not this person's data.
         let members: Vec<SubjectId> = person.may_grant.iter().copied().collect();
-        let devices: Vec<SubjectId> = person.members.iter().filter(|member| member.device).map(|member| member.id).collect();
+        let devices: Vec<SubjectId> =
+            person.members.iter().filter(|member| member.device).map(|member| member.id).collect();
         let mut wanted: Vec<FieldPath> = allowed.to_vec();
         let mut values = BTreeMap::new();
         let mut before: Option<(Micros, RecordId)> = None;
@@ -298,7 +306,8 @@ impl Gateway {
 /// A released value, for the answer to its recipient.
 #[must_use]
 pub fn in_the_clear(value: &Personal<String>) -> String {
-    const TO_DISCLOSE: Access = Access::because("the recipient is given a field that was decided, entered in the ledger and logged");
+    const TO_DISCLOSE: Access =
+        Access::because("the recipient is given a field that was decided, entered in the ledger and logged");
     value.reveal(&TO_DISCLOSE).clone()
 }
 
@@ -307,7 +316,8 @@ fn term_of<'a>(terms: &'a Terms, sealed: &Sealed, path: &'a FieldPath) -> Result
     let Some(number) = terms.field(path.as_str()) else { return Ok(None) };
     let Some(entry) = sealed.entry(number) else { return Ok(None) };
     // The category of that day, which may have changed since.
-    let category = terms.category_text(entry.category).ok_or(Error::DataUnreadable(crate::crypto::Error::UnknownFormat))?;
+    let category =
+        terms.category_text(entry.category).ok_or(Error::DataUnreadable(crate::crypto::Error::UnknownFormat))?;
     Ok(Some((Term { number, text: path.as_str() }, category)))
 }
 

@@ -57,7 +57,9 @@ impl Carriers {
         for address in addresses {
             let carrier = match address.way {
                 Way::Webhook(settings) => Carrier::Webhook(Box::new(Webhook::new(settings)?)),
-                Way::File { directory, rotation } => Carrier::File(FileSink::new(&directory, &address.recipient, rotation)?),
+                Way::File { directory, rotation } => {
+                    Carrier::File(FileSink::new(&directory, &address.recipient, rotation)?)
+                }
             };
             lanes.insert(address.recipient.clone(), Arc::new(Lane::new(address.recipient, carrier, address.budget)));
         }
@@ -131,7 +133,9 @@ impl Lane {
         let concurrent = usize::try_from(self.budget.concurrent).unwrap_or(usize::MAX).clamp(1, MOST_CLAIMED);
         let average = self.pace.lock().unwrap_or_else(PoisonError::into_inner).average;
         let each = match average {
-            Some(average) => usize::try_from(CLAIM_TAKES.as_micros() / average.as_micros().max(1)).unwrap_or(MOST_CLAIMED),
+            Some(average) => {
+                usize::try_from(CLAIM_TAKES.as_micros() / average.as_micros().max(1)).unwrap_or(MOST_CLAIMED)
+            }
             None => 2,
         };
         concurrent.saturating_mul(each).clamp(concurrent, MOST_CLAIMED)

@@ -98,7 +98,11 @@ pub(super) struct Circumstances {
 
 /// Claims these promises. Fewer come back than were asked for: some are refused and end here, some
 /// belong to somebody else.
-pub(super) async fn claim(house: &Gateway, promises: Vec<StoredDelivery>, circumstances: Circumstances) -> Result<Vec<Claimed>> {
+pub(super) async fn claim(
+    house: &Gateway,
+    promises: Vec<StoredDelivery>,
+    circumstances: Circumstances,
+) -> Result<Vec<Claimed>> {
     if let Some(claimed) = attempt(house, promises.clone(), circumstances.clone(), Memory::Used).await? {
         return Ok(claimed);
     }
@@ -122,7 +126,12 @@ async fn claim_alone(house: &Gateway, promise: StoredDelivery, circumstances: Ci
 }
 
 /// Decides and commits once. `None`: what it rested on has changed.
-async fn attempt(house: &Gateway, promises: Vec<StoredDelivery>, circumstances: Circumstances, memory: Memory) -> Result<Option<Vec<Claimed>>> {
+async fn attempt(
+    house: &Gateway,
+    promises: Vec<StoredDelivery>,
+    circumstances: Circumstances,
+    memory: Memory,
+) -> Result<Option<Vec<Claimed>>> {
     let at_work = house.clone();
     let prepared = tokio::task::spawn_blocking(move || {
         let view = View::read(&at_work, &promises, memory)?;
@@ -312,7 +321,13 @@ impl<'a> Making<'a> {
     }
 
     /// The second decision said no.
-    fn refuse(&mut self, keys: &PersonKeys, promise: StoredDelivery, asked: Vec<FieldPath>, decision: &Decision) -> Result<()> {
+    fn refuse(
+        &mut self,
+        keys: &PersonKeys,
+        promise: StoredDelivery,
+        asked: Vec<FieldPath>,
+        decision: &Decision,
+    ) -> Result<()> {
         let strongest = decision.strongest().unwrap_or(Reason::FieldNotAllowed);
         let mut reasons: Vec<Reason> = decision.reasons.clone();
         reasons.extend(decision.denied.iter().flat_map(|(_, reasons)| reasons.iter().copied()));
@@ -330,7 +345,15 @@ impl<'a> Making<'a> {
     }
 
     /// No decision is needed for it to end.
-    fn give_up(&mut self, keys: &PersonKeys, promise: StoredDelivery, event: Event, outcome: Outcome, end: End, reason: &str) -> Result<()> {
+    fn give_up(
+        &mut self,
+        keys: &PersonKeys,
+        promise: StoredDelivery,
+        event: Event,
+        outcome: Outcome,
+        end: End,
+        reason: &str,
+    ) -> Result<()> {
         let payload = Payload { reason: Some(reason.to_owned()), ..self.payload(&promise) };
         self.leaf(keys, event, outcome, &payload)?;
         self.ended.push((promise, end, reason.to_owned()));
@@ -338,7 +361,11 @@ impl<'a> Making<'a> {
     }
 
     fn leaf(&mut self, keys: &PersonKeys, event: Event, outcome: Outcome, payload: &Payload) -> Result<()> {
-        let leaf = self.house.leaf(event, outcome)?.part(&self.house.source, Role::Subject, &keys.evidence, payload)?.finish()?;
+        let leaf = self
+            .house
+            .leaf(event, outcome)?
+            .part(&self.house.source, Role::Subject, &keys.evidence, payload)?
+            .finish()?;
         self.leaves.push(leaf);
         Ok(())
     }
@@ -350,7 +377,12 @@ impl<'a> Making<'a> {
     fn finish(mut self) -> Result<Prepared> {
         if self.lost > 0 {
             let payload = Payload { reason: Some("missing_key".to_owned()), ..Payload::default() };
-            let leaf = self.house.installation_leaf(Event::DataUnreadable, Outcome::Failed, &payload, vec![Fact::Number(self.lost)])?;
+            let leaf = self.house.installation_leaf(
+                Event::DataUnreadable,
+                Outcome::Failed,
+                &payload,
+                vec![Fact::Number(self.lost)],
+            )?;
             self.leaves.push(leaf);
         }
         // Two remembered views may differ about one member; then both versions stay, and the commit

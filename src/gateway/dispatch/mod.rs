@@ -51,8 +51,10 @@ impl Gateway {
     #[must_use]
     pub fn dispatch(&self, carriers: &Carriers) -> Dispatch {
         let (stop, told) = watch::channel(false);
-        let mut tasks: Vec<JoinHandle<()>> =
-            carriers.all().map(|lane| tokio::spawn(Worker::new(self.clone(), lane.clone(), told.clone()).run())).collect();
+        let mut tasks: Vec<JoinHandle<()>> = carriers
+            .all()
+            .map(|lane| tokio::spawn(Worker::new(self.clone(), lane.clone(), told.clone()).run()))
+            .collect();
         tasks.push(tokio::spawn(tend(self.clone(), carriers.clone(), told)));
         Dispatch { stop, tasks }
     }
@@ -66,7 +68,9 @@ impl Dispatch {
         let aborts: Vec<_> = self.tasks.iter().map(JoinHandle::abort_handle).collect();
         let all = futures_util::future::join_all(self.tasks);
         if tokio::time::timeout(limit, all).await.is_err() {
-            tracing::warn!("deliveries on the wire did not end in time; they are taken up again when their lease is over");
+            tracing::warn!(
+                "deliveries on the wire did not end in time; they are taken up again when their lease is over"
+            );
             for task in aborts {
                 task.abort();
             }
@@ -98,7 +102,8 @@ async fn tend_once(house: &Gateway, carriers: &Carriers, known: &mut Known) -> R
         }
     }
     let policy = house.policy();
-    let unaddressed: Vec<&RecipientId> = policy.policy.recipients.keys().filter(|id| carriers.to(id).is_none()).collect();
+    let unaddressed: Vec<&RecipientId> =
+        policy.policy.recipients.keys().filter(|id| carriers.to(id).is_none()).collect();
     ::metrics::gauge!(DELIVERY_UNADDRESSED).set(f64::from(u32::try_from(unaddressed.len()).unwrap_or(u32::MAX)));
     for recipient in unaddressed {
         if known.unaddressed.insert(recipient.clone()) {
@@ -106,13 +111,15 @@ async fn tend_once(house: &Gateway, carriers: &Carriers, known: &mut Known) -> R
         }
     }
     // A queue that became empty is not among the rows any more, and its figure must say so.
-    let mut queues: BTreeMap<Queue, i64> = std::mem::take(&mut known.queues).into_iter().map(|queue| (queue, 0)).collect();
+    let mut queues: BTreeMap<Queue, i64> =
+        std::mem::take(&mut known.queues).into_iter().map(|queue| (queue, 0)).collect();
     for (recipient, state, count) in house.unsettled_deliveries().await? {
         queues.insert((recipient, state.as_str()), count);
     }
     for ((recipient, state), count) in &queues {
         let count = f64::from(u32::try_from(*count).unwrap_or(u32::MAX));
-        ::metrics::gauge!(DELIVERY_PROMISES, "recipient" => recipient.as_str().to_owned(), "state" => *state).set(count);
+        ::metrics::gauge!(DELIVERY_PROMISES, "recipient" => recipient.as_str().to_owned(), "state" => *state)
+            .set(count);
     }
     known.queues = queues.into_keys().collect();
     Ok(())

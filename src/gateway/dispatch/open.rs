@@ -23,8 +23,9 @@ pub(super) fn parcel(house: &Gateway, claimed: &Claimed, format: MessageFormat, 
     let policy = &claimed.policy.policy;
     let recipient = policy.recipients.get(&promise.recipient);
     let values = if recipient.is_some_and(|recipient| recipient.thin) { None } else { Some(open(house, claimed)?) };
-    let fields: Option<Vec<(&FieldPath, &str)>> =
-        values.as_ref().map(|values| values.iter().map(|(path, value)| (*path, value.reveal(&TO_SEND).as_str())).collect());
+    let fields: Option<Vec<(&FieldPath, &str)>> = values
+        .as_ref()
+        .map(|values| values.iter().map(|(path, value)| (*path, value.reveal(&TO_SEND).as_str())).collect());
     let message_id = message_id(promise.message);
     let body = record_body(
         &RecordMessage {
@@ -65,7 +66,9 @@ fn open<'a>(house: &Gateway, claimed: &'a Claimed) -> Result<Vec<(&'a FieldPath,
             Some(entry) => {
                 let missing = Error::DataUnreadable(crate::crypto::Error::MissingField(entry.category));
                 let category = terms.category_text(entry.category).ok_or(missing)?;
-                opener.field(Term { number: entry.field, text: path.as_str() }, category).map_err(Error::DataUnreadable)?
+                opener
+                    .field(Term { number: entry.field, text: path.as_str() }, category)
+                    .map_err(Error::DataUnreadable)?
             }
             None => match content.plain.get(path.as_str()) {
                 Some(value) => Personal::new(value.get().to_owned()),
@@ -84,7 +87,10 @@ pub(crate) fn retention(policy: &Policy, fields: &[FieldPath], collected_at: Tim
         .filter_map(|path| policy.retention.get(&policy.fields.get(path)?.retention))
         .min_by_key(|class| {
             // Periods of calendar units compare only from a day on.
-            collected_at.to_zoned(policy.controller.time_zone.clone()).checked_add(class.period).map_or(Timestamp::MAX, |end| end.timestamp())
+            collected_at
+                .to_zoned(policy.controller.time_zone.clone())
+                .checked_add(class.period)
+                .map_or(Timestamp::MAX, |end| end.timestamp())
         })
         .map_or_else(|| "PT0S".to_owned(), |class| class.period.to_string())
 }

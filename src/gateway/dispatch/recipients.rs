@@ -68,7 +68,11 @@ impl Gateway {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn dead_letters(&self, recipient: Option<&RecipientId>, after: Option<DeliveryId>) -> Result<Vec<StoredDelivery>> {
+    pub async fn dead_letters(
+        &self,
+        recipient: Option<&RecipientId>,
+        after: Option<DeliveryId>,
+    ) -> Result<Vec<StoredDelivery>> {
         let recipient = recipient.cloned();
         self.database.read(move |c| queue::dead(c, recipient.as_ref(), after, PAGE)).await.map_err(Error::store)
     }
@@ -85,8 +89,11 @@ impl Gateway {
             let page = self.dead_letters(recipient, after).await?;
             let Some(last) = page.last() else { return Ok(replayed) };
             after = Some(last.id);
-            let ids: Vec<DeliveryId> =
-                page.iter().filter(|letter| reason.is_none_or(|reason| letter.reason.as_deref() == Some(reason))).map(|letter| letter.id).collect();
+            let ids: Vec<DeliveryId> = page
+                .iter()
+                .filter(|letter| reason.is_none_or(|reason| letter.reason.as_deref() == Some(reason)))
+                .map(|letter| letter.id)
+                .collect();
             if ids.is_empty() {
                 continue;
             }
@@ -105,7 +112,13 @@ impl Gateway {
 }
 
 /// The leaf of a recipient that is paused, resumed or disabled.
-pub(super) fn state_leaf(house: &Gateway, recipient: &RecipientId, state: RecipientState, reason: &str, actor: &'static str) -> Result<LeafRow> {
+pub(super) fn state_leaf(
+    house: &Gateway,
+    recipient: &RecipientId,
+    state: RecipientState,
+    reason: &str,
+    actor: &'static str,
+) -> Result<LeafRow> {
     let event = match state {
         RecipientState::Open => Event::RecipientResumed,
         RecipientState::Paused => Event::RecipientPaused,

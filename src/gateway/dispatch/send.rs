@@ -62,7 +62,13 @@ impl Unsent {
 }
 
 /// Sends what was claimed under this permit of the breaker.
-pub(super) async fn hand_over(house: &Gateway, lane: &Lane, claimed: Vec<Claimed>, permit: Permit, stop: &watch::Receiver<bool>) -> Vec<Tried> {
+pub(super) async fn hand_over(
+    house: &Gateway,
+    lane: &Lane,
+    claimed: Vec<Claimed>,
+    permit: Permit,
+    stop: &watch::Receiver<bool>,
+) -> Vec<Tried> {
     let tried = match &lane.carrier {
         Carrier::File(sink) => write_all(house, lane, sink, claimed, permit).await,
         Carrier::Webhook(_) => {
@@ -78,7 +84,11 @@ pub(super) async fn hand_over(house: &Gateway, lane: &Lane, claimed: Vec<Claimed
         }
     };
     let is_open = lane.breaker().is_open();
-    ::metrics::gauge!(DELIVERY_BREAKER, "recipient" => lane.recipient.as_str().to_owned()).set(if is_open { 1.0 } else { 0.0 });
+    ::metrics::gauge!(DELIVERY_BREAKER, "recipient" => lane.recipient.as_str().to_owned()).set(if is_open {
+        1.0
+    } else {
+        0.0
+    });
     tried
 }
 
@@ -150,7 +160,8 @@ async fn write_all(house: &Gateway, lane: &Lane, sink: &FileSink, claimed: Vec<C
     if let Some(first) = outcomes.first() {
         lane.breaker().settle(permit, first.health(), BootInstant::now());
     }
-    tried.extend(sent.into_iter().zip(outcomes).map(|(claimed, outcome)| Tried { claimed, result: Try::Made(outcome) }));
+    tried
+        .extend(sent.into_iter().zip(outcomes).map(|(claimed, outcome)| Tried { claimed, result: Try::Made(outcome) }));
     tried
 }
 
@@ -169,6 +180,7 @@ fn note(lane: &Lane, began: Instant, parcels: usize) {
     let took = began.elapsed();
     lane.note_pace(took);
     if parcels > 0 {
-        ::metrics::histogram!(DELIVERY_SECONDS, "recipient" => lane.recipient.as_str().to_owned()).record(took.as_secs_f64());
+        ::metrics::histogram!(DELIVERY_SECONDS, "recipient" => lane.recipient.as_str().to_owned())
+            .record(took.as_secs_f64());
     }
 }

@@ -67,7 +67,11 @@ async fn write(house: &Gateway, lane: &Lane, tried: &[&Tried]) -> Result<bool> {
         if let Settlement::Dead { reason, .. } = &after.settlement {
             leaves.push(leaf(house, tried, Event::DeliveryAbandoned, Outcome::Failed, Some(reason))?);
         }
-        settled.push(Settled { id: tried.claimed.promise.id, attempt: tried.claimed.attempt, settlement: after.settlement });
+        settled.push(Settled {
+            id: tried.claimed.promise.id,
+            attempt: tried.claimed.attempt,
+            settlement: after.settlement,
+        });
         refusal = refusal.or(after.refusal);
     }
     let refusal = match refusal {
@@ -91,7 +95,14 @@ async fn write(house: &Gateway, lane: &Lane, tried: &[&Tried]) -> Result<bool> {
         let connection = transaction.connection();
         queue::settle(connection, holder, &settled)?;
         if let Some(refusal) = &refusal {
-            deliveries::set_recipient_state(connection, &recipient, refusal.state, &refusal.reason, refusal.at, refusal.entry)?;
+            deliveries::set_recipient_state(
+                connection,
+                &recipient,
+                refusal.state,
+                &refusal.reason,
+                refusal.at,
+                refusal.entry,
+            )?;
         }
         Ok(Step::Commit)
     });
@@ -152,7 +163,9 @@ fn after(house: &Gateway, tried: &Tried, now: Timestamp) -> Result<After> {
                 Next::Never => dead(reason, outcome, None),
             }
         }
-        Try::Made(Answer::Paused { cause }) => uncounted(reason(*cause), Outcome::Refused, Some(RecipientState::Paused)),
+        Try::Made(Answer::Paused { cause }) => {
+            uncounted(reason(*cause), Outcome::Refused, Some(RecipientState::Paused))
+        }
         Try::Made(Answer::RecipientGone) => dead(GONE.to_owned(), Outcome::Refused, Some(RecipientState::Disabled)),
         Try::Made(Answer::Dead { cause }) => {
             let outcome = match cause {
@@ -177,7 +190,10 @@ fn leaf(house: &Gateway, tried: &Tried, event: Event, outcome: Outcome, reason: 
     let claimed = &tried.claimed;
     let payload = Payload {
         reason: reason.map(str::to_owned),
-        more: vec![("attempt", Value::Uint(u64::from(claimed.attempt))), ("decision", Value::from(claimed.decision.as_bytes().as_slice()))],
+        more: vec![
+            ("attempt", Value::Uint(u64::from(claimed.attempt))),
+            ("decision", Value::from(claimed.decision.as_bytes().as_slice())),
+        ],
         ..payload_about(&claimed.promise)
     };
     house.leaf(event, outcome)?.part(&house.source, Role::Subject, &claimed.keys.evidence, &payload)?.finish()
@@ -219,6 +235,7 @@ fn count(lane: &Lane, tried: &[Tried]) {
         *counts.entry(outcome).or_default() += 1;
     }
     for (outcome, times) in counts {
-        ::metrics::counter!(DELIVERIES, "recipient" => lane.recipient.as_str().to_owned(), "outcome" => outcome).increment(times);
+        ::metrics::counter!(DELIVERIES, "recipient" => lane.recipient.as_str().to_owned(), "outcome" => outcome)
+            .increment(times);
     }
 }

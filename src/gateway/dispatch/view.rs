@@ -49,8 +49,11 @@ impl View {
     pub(super) fn read(house: &Gateway, promises: &[StoredDelivery], memory: Memory) -> Result<Self> {
         let mut data = house.database.reader().map_err(Error::store)?;
         let ids: Vec<RecordId> = promises.iter().map(|promise| promise.record).collect();
-        let records: HashMap<RecordId, StoredRecord> =
-            records::by_ids(&mut data, &ids).map_err(Error::store)?.into_iter().map(|record| (record.id, record)).collect();
+        let records: HashMap<RecordId, StoredRecord> = records::by_ids(&mut data, &ids)
+            .map_err(Error::store)?
+            .into_iter()
+            .map(|record| (record.id, record))
+            .collect();
         let promised: Vec<DeliveryId> = promises.iter().map(|promise| promise.id).collect();
         let in_ledger = disclosures::of_deliveries(&mut data, &promised).map_err(Error::store)?;
 
@@ -104,7 +107,12 @@ impl View {
 
     /// What a decision about a record needs to know: the person's state, and that of the device the
     /// record came from. Narrowing crosses from a device even where no link joins the two.
-    pub(super) fn standing(&self, policy: &Policy, person: &Person, record: &StoredRecord) -> (Standing, Vec<Expected>) {
+    pub(super) fn standing(
+        &self,
+        policy: &Policy,
+        person: &Person,
+        record: &StoredRecord,
+    ) -> (Standing, Vec<Expected>) {
         let mut standing = person.standing(policy);
         let mut rests_on = person.rests_on();
         let device = record.device.filter(|device| person.members.iter().all(|member| member.id != *device));

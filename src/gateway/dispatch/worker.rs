@@ -126,7 +126,10 @@ impl Worker {
             .database
             .read(move |connection| {
                 let states = deliveries::recipient_states(connection)?;
-                let state = states.into_iter().find(|(id, ..)| *id == recipient).map_or(RecipientState::Open, |(_, state, _)| state);
+                let state = states
+                    .into_iter()
+                    .find(|(id, ..)| *id == recipient)
+                    .map_or(RecipientState::Open, |(_, state, _)| state);
                 if state == RecipientState::Paused {
                     return Ok((state, Stretch::default()));
                 }
@@ -142,11 +145,7 @@ impl Worker {
         if !held_up.is_empty() {
             self.hold_up(held_up).await?;
         }
-        let permit = if heads.is_empty() {
-            Permit::Send
-        } else {
-            self.lane.breaker().ask(BootInstant::now())
-        };
+        let permit = if heads.is_empty() { Permit::Send } else { self.lane.breaker().ask(BootInstant::now()) };
         match permit {
             Permit::Wait(wait) if state != RecipientState::Disabled => {
                 return Ok(Found::Nothing(Rest::For(wait.min(ASK_AGAIN))));
@@ -224,7 +223,10 @@ impl Worker {
             Ok(Step::Commit)
         });
         if let Err(error) = self.house.database.write(unit).await {
-            tracing::debug!(error = crate::telemetry::cause(&error), "a lease could not be given back; it ends by itself");
+            tracing::debug!(
+                error = crate::telemetry::cause(&error),
+                "a lease could not be given back; it ends by itself"
+            );
         }
     }
 

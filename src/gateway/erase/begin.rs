@@ -4,18 +4,25 @@
 use crate::audit::payload::{Actor, Payload, Value};
 use crate::domain::event::{Event, Outcome, Role};
 use crate::domain::subject::SubjectStatus;
-use crate::gateway::{Error, Gateway, Result};
 use crate::domain::subject_request::RequestState;
+use crate::gateway::{Error, Gateway, Result};
 use crate::storage::erasures::{self, StoredErasure};
 use crate::storage::subject_requests::{self as stored, Move, StoredCase, StoredRequest};
-use crate::storage::{LeafRow, Outcome as Committed, Step, Unit, deliveries, disclosures, identities, records, subjects};
+use crate::storage::{
+    LeafRow, Outcome as Committed, Step, Unit, deliveries, disclosures, identities, records, subjects,
+};
 
 use super::ErasureStep;
 use super::plan::Plan;
 
 impl Gateway {
     /// E1. `None`: something the plan rests on has changed; plan again.
-    pub(super) async fn begin_erasure(&self, case: &StoredCase, request: &StoredRequest, plan: &Plan) -> Result<Option<StoredErasure>> {
+    pub(super) async fn begin_erasure(
+        &self,
+        case: &StoredCase,
+        request: &StoredRequest,
+        plan: &Plan,
+    ) -> Result<Option<StoredErasure>> {
         let ledger = StoredErasure {
             request: request.id,
             subjects: plan.subjects(),
@@ -41,12 +48,19 @@ impl Gateway {
         }
     }
 
-    fn begin_unit(&self, case: &StoredCase, request: &StoredRequest, plan: &Plan, ledger: &StoredErasure) -> Result<Unit> {
+    fn begin_unit(
+        &self,
+        case: &StoredCase,
+        request: &StoredRequest,
+        plan: &Plan,
+        ledger: &StoredErasure,
+    ) -> Result<Unit> {
         let leaves = self.begin_leaves(case, request, plan)?;
         let entry = leaves.first().map(|leaf| leaf.draft.entry()).ok_or(Error::Contention)?;
         let ledger = ledger.clone();
         let subjects = plan.subjects();
-        let counts: Vec<_> = plan.members.iter().map(|member| (member.subject.id, member.records, member.identifiers)).collect();
+        let counts: Vec<_> =
+            plan.members.iter().map(|member| (member.subject.id, member.records, member.identifiers)).collect();
         let retained: Vec<_> = plan.members.iter().flat_map(|member| member.retained.clone()).collect();
         let (marks, suppressions, tasks) = (plan.marks.clone(), plan.suppressions.clone(), plan.tasks.clone());
         let (recipients, open, left_out) = (plan.recipients.clone(), plan.open_deliveries, plan.left_out.clone());
@@ -60,7 +74,9 @@ impl Gateway {
             }
             // A record, an identifier or a disclosure that came meanwhile is not in the plan.
             for (subject, records, identifiers) in &counts {
-                if records::count(connection, *subject)? != *records || identities::of_subject(connection, *subject)?.len() != *identifiers {
+                if records::count(connection, *subject)? != *records
+                    || identities::of_subject(connection, *subject)?.len() != *identifiers
+                {
                     return Ok(Step::Stale);
                 }
             }

@@ -26,7 +26,12 @@ type Deleted = BTreeMap<String, u64>;
 
 impl Gateway {
     /// E4.
-    pub(super) async fn delete_rows(&self, case: &StoredCase, request: &StoredRequest, ledger: StoredErasure) -> Result<()> {
+    pub(super) async fn delete_rows(
+        &self,
+        case: &StoredCase,
+        request: &StoredRequest,
+        ledger: StoredErasure,
+    ) -> Result<()> {
         let plan = WrittenPlan::of(&ledger)?;
         let holders = plan.holders()?;
         let mut tries = 0;
@@ -35,7 +40,11 @@ impl Gateway {
             let (now, rows, parts) = self
                 .database
                 .read(move |c| {
-                    Ok((erasures::find(c, id)?, erasures::count_rows(c, &subjects)?, audit_log::count_parts_of(c, &counted)?))
+                    Ok((
+                        erasures::find(c, id)?,
+                        erasures::count_rows(c, &subjects)?,
+                        audit_log::count_parts_of(c, &counted)?,
+                    ))
                 })
                 .await
                 .map_err(Error::store)?;
@@ -60,7 +69,8 @@ impl Gateway {
 
     /// One commit of many: leaf 701.
     async fn delete_page(&self, ledger: &StoredErasure, holders: &[Id16]) -> Result<()> {
-        let leaf = self.leaf(Event::ErasureProgressed, Outcome::Done)?.fact(Fact::Deleted(Counts::default())).finish()?;
+        let leaf =
+            self.leaf(Event::ErasureProgressed, Outcome::Done)?.fact(Fact::Deleted(Counts::default())).finish()?;
         let (subjects, holders, id) = (ledger.subjects.clone(), holders.to_vec(), ledger.request);
         let unit = Unit::change(locked(&subjects), vec![leaf], move |transaction, leaves| {
             let deleted = gone(erasures::delete_rows(transaction, &subjects, ROWS_PER_COMMIT)?);
@@ -88,7 +98,8 @@ impl Gateway {
         holders: &[Id16],
         rows: Vec<(&'static str, i64)>,
     ) -> Result<bool> {
-        let expected: Deleted = gone(rows.into_iter().map(|(table, rows)| (table, usize::try_from(rows).unwrap_or(0))).collect());
+        let expected: Deleted =
+            gone(rows.into_iter().map(|(table, rows)| (table, usize::try_from(rows).unwrap_or(0))).collect());
         let total = with(ledger, &expected).map_err(Error::store)?;
         let receipt = self.commit_to_receipt(case, request, ledger, plan, &total).await?;
         let (subjects, holders, id) = (ledger.subjects.clone(), holders.to_vec(), ledger.request);
@@ -135,7 +146,12 @@ impl Gateway {
 }
 
 /// The state row goes, or stays for the one purpose that what is kept may serve.
-fn end_subject(transaction: &mut Transaction<'_>, subject: SubjectId, kept: Option<u32>, purpose: Option<&PurposeId>) -> crate::storage::Result<()> {
+fn end_subject(
+    transaction: &mut Transaction<'_>,
+    subject: SubjectId,
+    kept: Option<u32>,
+    purpose: Option<&PurposeId>,
+) -> crate::storage::Result<()> {
     let (Some(version), Some(purpose)) = (kept, purpose) else {
         subjects::delete(transaction, subject)?;
         return Ok(());

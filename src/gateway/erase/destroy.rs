@@ -61,11 +61,8 @@ impl Gateway {
             doomed.push(Doomed { subject: *subject, kept_version, successors });
         }
         let subjects = ledger.subjects.clone();
-        let packages = self
-            .database
-            .read(move |c| subject_requests::package_keys_of(c, &subjects))
-            .await
-            .map_err(Error::store)?;
+        let packages =
+            self.database.read(move |c| subject_requests::package_keys_of(c, &subjects)).await.map_err(Error::store)?;
         let fingerprints = ledger.fingerprints.clone();
         self.keyholder
             .store()
@@ -107,7 +104,12 @@ struct Doomed {
 impl Doomed {
     /// Deletes every key whose fingerprint stands in the ledger and sets its tombstone. A key that
     /// does not stand there was made by this very step before it was interrupted.
-    fn destroy(&self, connection: &mut crate::storage::Connection, fingerprints: &[[u8; 32]], at: crate::storage::Micros) -> crate::storage::Result<()> {
+    fn destroy(
+        &self,
+        connection: &mut crate::storage::Connection,
+        fingerprints: &[[u8; 32]],
+        at: crate::storage::Micros,
+    ) -> crate::storage::Result<()> {
         let holder = Id16::from(self.subject);
         let whole = self.kept_version.is_none();
         let tombstone = |purpose: &str, version: u32, commitment: [u8; 32]| StoredTombstone {
@@ -141,7 +143,11 @@ impl Doomed {
 
 /// Appends the fingerprints that do not stand in the file yet, one line each, and makes them durable.
 fn append_fingerprints(path: &std::path::Path, fingerprints: &[[u8; 32]]) -> Result<()> {
-    let failed = |source| Error::File { what: "cannot write the memory of destroyed keys", path: path.display().to_string(), source };
+    let failed = |source| Error::File {
+        what: "cannot write the memory of destroyed keys",
+        path: path.display().to_string(),
+        source,
+    };
     let folder = path.parent().unwrap_or(std::path::Path::new("."));
     crate::gateway::set_up::make_private_folder(folder)?;
     let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;

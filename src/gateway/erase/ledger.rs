@@ -59,7 +59,8 @@ impl WrittenPlan {
 
     /// Reads the plan of a ledger row.
     pub(super) fn of(ledger: &StoredErasure) -> Result<Self> {
-        serde_json::from_str(&ledger.plan).map_err(|_| Error::Store(crate::storage::Error::Malformed { table: "erasure" }))
+        serde_json::from_str(&ledger.plan)
+            .map_err(|_| Error::Store(crate::storage::Error::Malformed { table: "erasure" }))
     }
 
     /// Ids of the audit keys that are destroyed.

@@ -91,7 +91,11 @@ impl Gateway {
             tracing::info!(erasures = begun.len(), "erasures that had been interrupted are finished");
         }
         // An answer may be missing although every row is gone.
-        let running = self.database.read(|c| stored::in_states(c, &[RequestState::Running], 1_000)).await.map_err(Error::store)?;
+        let running = self
+            .database
+            .read(|c| stored::in_states(c, &[RequestState::Running], 1_000))
+            .await
+            .map_err(Error::store)?;
         for request in running.iter().filter(|request| request.kind == RequestKind::Erasure) {
             self.erase(request.id).await?;
         }
@@ -131,7 +135,12 @@ impl Gateway {
     }
 
     /// E0 and E1, again where the person changed meanwhile. `None`: there is nothing to go on with.
-    async fn plan_and_begin(&self, case: &StoredCase, request: &StoredRequest, last: ErasureStep) -> Result<Option<StoredErasure>> {
+    async fn plan_and_begin(
+        &self,
+        case: &StoredCase,
+        request: &StoredRequest,
+        last: ErasureStep,
+    ) -> Result<Option<StoredErasure>> {
         for _ in 0..TRIES {
             let (_, request) = self.request(request.id).await?;
             if request.state != RequestState::Scheduled {

@@ -33,9 +33,12 @@ use crate::storage::{Expected, Id16, Micros, deliveries, disclosures, erasures, 
 
 use super::ledger::{Kept, WrittenPlan};
 
-const TO_MARK: Access = Access::because("an erased person's identifiers are turned into keyed marks, which later cannot be done");
-const TO_RETAIN: Access = Access::because("fields that a law obliges to keep are sealed anew under a key that holds only them");
-const TO_ASK_RECIPIENT: Access = Access::because("a recipient that never saw a pseudonym is told whom to erase by the identifiers");
+const TO_MARK: Access =
+    Access::because("an erased person's identifiers are turned into keyed marks, which later cannot be done");
+const TO_RETAIN: Access =
+    Access::because("fields that a law obliges to keep are sealed anew under a key that holds only them");
+const TO_ASK_RECIPIENT: Access =
+    Access::because("a recipient that never saw a pseudonym is told whom to erase by the identifiers");
 
 /// Records read at once.
 const PAGE: i64 = 500;
@@ -157,7 +160,8 @@ impl Gateway {
 
     /// Makes the keys of a plan durable. If the erasure never begins they are swept.
     pub(super) async fn store_planned_keys(&self, plan: &Plan) -> Result<()> {
-        let subject_keys: Vec<StoredSubjectKey> = plan.members.iter().filter_map(|member| member.new_key.clone()).collect();
+        let subject_keys: Vec<StoredSubjectKey> =
+            plan.members.iter().filter_map(|member| member.new_key.clone()).collect();
         let owned = plan.owned_keys.clone();
         self.keyholder
             .store()
@@ -170,7 +174,13 @@ impl Gateway {
     }
 
     /// A task of the gateway's own.
-    pub(in crate::gateway) fn own_task(&self, request: SubjectRequestId, target: &Target, verb: &str, now: Timestamp) -> Result<StoredTask> {
+    pub(in crate::gateway) fn own_task(
+        &self,
+        request: SubjectRequestId,
+        target: &Target,
+        verb: &str,
+        now: Timestamp,
+    ) -> Result<StoredTask> {
         Ok(StoredTask {
             id: TaskId::from_uuid(self.source.ordered_id(now).map_err(Error::Protection)?),
             request,
@@ -210,10 +220,17 @@ impl Gateway {
         let (deks, audit): (Vec<StoredSubjectKey>, Vec<StoredAuditKey>) = self
             .keyholder
             .store()
-            .read(move |c| Ok((keys::subject_keys(c, &[Id16::from(id)])?, keys::audit_keys_of(c, HOLDER_SUBJECT, Id16::from(id))?)))
+            .read(move |c| {
+                Ok((keys::subject_keys(c, &[Id16::from(id)])?, keys::audit_keys_of(c, HOLDER_SUBJECT, Id16::from(id))?))
+            })
             .await
             .map_err(Error::keys)?;
-        plan.fingerprints.extend(deks.iter().map(|key| key.wrapped.as_slice()).chain(audit.iter().map(|key| key.wrapped.as_slice())).filter_map(fingerprint));
+        plan.fingerprints.extend(
+            deks.iter()
+                .map(|key| key.wrapped.as_slice())
+                .chain(audit.iter().map(|key| key.wrapped.as_slice()))
+                .filter_map(fingerprint),
+        );
         plan.written.holders.extend(audit.iter().map(|key| data_encoding::HEXLOWER.encode(&key.id.0)));
 
         let next = deks.iter().map(|key| key.version).max().unwrap_or(subject.key_version).saturating_add(1);
@@ -228,7 +245,13 @@ impl Gateway {
 
     /// A mark against late events for every identifier; an entry of the suppression list for those by
     /// which a person can be contacted.
-    fn mark(&self, plan: &mut Plan, kind: &IdentifierKind, namespace: &str, canonical: &Personal<String>) -> Result<()> {
+    fn mark(
+        &self,
+        plan: &mut Plan,
+        kind: &IdentifierKind,
+        namespace: &str,
+        canonical: &Personal<String>,
+    ) -> Result<()> {
         let secrets = self.keyholder.secrets();
         let version = secrets.suppressions.newest().ok_or(Error::MissingKey)?;
         let text = canonical.reveal(&TO_MARK);
@@ -238,7 +261,10 @@ impl Gateway {
         }
         plan.marks.push(LateEventMark { value, erased_at: plan.now.into(), secret_version: version });
         plan.written.marks += 1;
-        if !matches!(kind, IdentifierKind::Email | IdentifierKind::Phone | IdentifierKind::Social | IdentifierKind::PushToken) {
+        if !matches!(
+            kind,
+            IdentifierKind::Email | IdentifierKind::Phone | IdentifierKind::Social | IdentifierKind::PushToken
+        ) {
             return Ok(());
         }
         let value = secrets.suppressions.entry(version, version, kind, namespace, text).map_err(Error::Protection)?;
@@ -269,7 +295,11 @@ impl Gateway {
         let subject = keys.subject;
         let (mut count, mut retained, mut after) = (0_i64, Vec::new(), None);
         loop {
-            let page = self.database.read(move |c| records::of_subject(c, subject, after, PAGE)).await.map_err(Error::store)?;
+            let page = self
+                .database
+                .read(move |c| records::of_subject(c, subject, after, PAGE))
+                .await
+                .map_err(Error::store)?;
             let Some(last) = page.last() else { return Ok((count, retained)) };
             after = Some(last.id);
             for record in &page {
@@ -283,7 +313,14 @@ impl Gateway {
     }
 
     /// What of a record must be kept for the locked purpose, sealed anew; `None`: nothing.
-    fn keep_of(&self, plan: &mut Plan, keys: &PersonKeys, fresh: &Dek, record: &StoredRecord, lock: &PurposeId) -> Result<Option<RetainedRecord>> {
+    fn keep_of(
+        &self,
+        plan: &mut Plan,
+        keys: &PersonKeys,
+        fresh: &Dek,
+        record: &StoredRecord,
+        lock: &PurposeId,
+    ) -> Result<Option<RetainedRecord>> {
         let policy = Arc::clone(&plan.policy);
         let terms = &policy.terms;
         let collected_at = record.collected_at.timestamp();
@@ -298,7 +335,10 @@ impl Gateway {
         let mut personal: Vec<(Term<'_>, Term<'_>, Personal<String>)> = Vec::new();
         let opener = keys.dek.open(&place, &sealed).map_err(Error::DataUnreadable)?;
         for entry in sealed.entries() {
-            let (Some(path), Some(category)) = (terms.field_text(entry.field), terms.category_text(entry.category)) else { continue };
+            let (Some(path), Some(category)) = (terms.field_text(entry.field), terms.category_text(entry.category))
+            else {
+                continue;
+            };
             let Some(class) = kept_class(&policy.policy, path, lock, collected_at, plan.now) else { continue };
             let field = Term { number: entry.field, text: path };
             let value = opener.field(field, category).map_err(Error::DataUnreadable)?;
@@ -321,8 +361,14 @@ impl Gateway {
                 note_kept(&mut plan.written.kept, class, lock, collected_at, &policy.policy);
             }
         }
-        let mut fields: Vec<Field<'_>> =
-            personal.iter().map(|(field, category, value)| Field { field: *field, category: *category, json: value.reveal(&TO_RETAIN) }).collect();
+        let mut fields: Vec<Field<'_>> = personal
+            .iter()
+            .map(|(field, category, value)| Field {
+                field: *field,
+                category: *category,
+                json: value.reveal(&TO_RETAIN),
+            })
+            .collect();
         if fields.is_empty() {
             fields.push(Field {
                 field: crate::gateway::identifiers::own_term(terms, OWN_TEXT)?,
@@ -331,7 +377,8 @@ impl Gateway {
             });
         }
         let sealed = fresh.seal(&place, &fields, &mut |bytes| self.source.fill(bytes)).map_err(Error::Protection)?;
-        let plain = serde_json::to_string(&plain).map_err(|_| Error::WrongState("a retained record cannot be written"))?;
+        let plain =
+            serde_json::to_string(&plain).map_err(|_| Error::WrongState("a retained record cannot be written"))?;
         Ok(Some(RetainedRecord { id: record.id, plain, sealed, purpose: lock.clone() }))
     }
 
@@ -339,7 +386,13 @@ impl Gateway {
         let ids = ids.to_vec();
         let (counts, open, disclosed) = self
             .database
-            .read(move |c| Ok((erasures::count_rows(c, &ids)?, deliveries::open_of_subjects(c, &ids)?, disclosures::of_subjects(c, &ids)?)))
+            .read(move |c| {
+                Ok((
+                    erasures::count_rows(c, &ids)?,
+                    deliveries::open_of_subjects(c, &ids)?,
+                    disclosures::of_subjects(c, &ids)?,
+                ))
+            })
             .await
             .map_err(Error::store)?;
         for (table, rows) in counts {
@@ -361,23 +414,41 @@ impl Gateway {
     }
 
     fn plan_receipt_key(&self, plan: &mut Plan, request: SubjectRequestId) -> Result<()> {
-        let (_, row) = self.keyholder.make_owned(plan.receipt_key, KeyPurpose::Document, Owner::from(request), plan.now)?;
+        let (_, row) =
+            self.keyholder.make_owned(plan.receipt_key, KeyPurpose::Document, Owner::from(request), plan.now)?;
         plan.owned_keys.push(row);
         Ok(())
     }
 
     /// One task for the gateway, one for each retained group, and for each recipient that received
     /// the person's data one a verb (Art. 19).
-    async fn plan_tasks(&self, plan: &mut Plan, request: SubjectRequestId, ids: &[SubjectId], named: &[(IdentifierKind, Zeroizing<String>)]) -> Result<()> {
+    async fn plan_tasks(
+        &self,
+        plan: &mut Plan,
+        request: SubjectRequestId,
+        ids: &[SubjectId],
+        named: &[(IdentifierKind, Zeroizing<String>)],
+    ) -> Result<()> {
         let now = plan.now;
         plan.tasks.push(self.own_task(request, &Target::Gateway("erase".to_owned()), "erase", now)?);
         for kept in &plan.written.kept {
-            plan.tasks.push(self.own_task(request, &Target::Gateway(format!("retained:{}", kept.ground)), "erase", now)?);
+            plan.tasks.push(self.own_task(
+                request,
+                &Target::Gateway(format!("retained:{}", kept.ground)),
+                "erase",
+                now,
+            )?);
         }
         let ids = ids.to_vec();
         let pseudonyms = self.database.read(move |c| deliveries::pseudonyms_of(c, &ids)).await.map_err(Error::store)?;
         for recipient in plan.recipients.clone() {
-            let verbs = plan.policy.policy.recipients.get(&recipient).map(|recipient| recipient.verbs.clone()).unwrap_or_default();
+            let verbs = plan
+                .policy
+                .policy
+                .recipients
+                .get(&recipient)
+                .map(|recipient| recipient.verbs.clone())
+                .unwrap_or_default();
             let known: Vec<&str> =
                 pseudonyms.iter().filter(|(known, ..)| *known == recipient).map(|(.., value)| value.as_str()).collect();
             for verb in ["suppress", "erase"] {
@@ -407,12 +478,19 @@ impl Gateway {
     }
 
     /// Seals the identifiers for a recipient that never saw a pseudonym, under a key of the task.
-    fn seal_names(&self, plan: &mut Plan, task: &mut StoredTask, named: &[(IdentifierKind, Zeroizing<String>)]) -> Result<()> {
+    fn seal_names(
+        &self,
+        plan: &mut Plan,
+        task: &mut StoredTask,
+        named: &[(IdentifierKind, Zeroizing<String>)],
+    ) -> Result<()> {
         let id = self.source.random().map_err(Error::Protection)?;
         let owner = Owner::from(task.id);
         let (key, row) = self.keyholder.make_owned(id, KeyPurpose::Task, owner, plan.now)?;
-        let names: Vec<(String, &str)> = named.iter().map(|(kind, value)| (kind.spelling().into_owned(), value.as_str())).collect();
-        let json = Zeroizing::new(serde_json::to_string(&names).map_err(|_| Error::WrongState("a task cannot be written"))?);
+        let names: Vec<(String, &str)> =
+            named.iter().map(|(kind, value)| (kind.spelling().into_owned(), value.as_str())).collect();
+        let json =
+            Zeroizing::new(serde_json::to_string(&names).map_err(|_| Error::WrongState("a task cannot be written"))?);
         let sealed = self.seal_own(&key, owner, rows::TASK, RowId::from(task.id), &json)?;
         task.key = Some(id);
         task.sealed = Some(sealed.into_bytes());
@@ -454,13 +532,22 @@ fn locked_purpose(policy: &Policy) -> Option<PurposeId> {
         .find(|purpose| {
             policy.fields.values().any(|field| {
                 field.purposes.contains(purpose)
-                    && policy.retention.get(&field.retention).is_some_and(|class| matches!(class.on_erasure, OnErasure::Keep { .. }))
+                    && policy
+                        .retention
+                        .get(&field.retention)
+                        .is_some_and(|class| matches!(class.on_erasure, OnErasure::Keep { .. }))
             })
         })
 }
 
 /// The class that obliges to keep a field of a record, if its time is not over.
-fn kept_class<'a>(policy: &'a Policy, path: &str, lock: &PurposeId, collected_at: Timestamp, now: Timestamp) -> Option<&'a RetentionClass> {
+fn kept_class<'a>(
+    policy: &'a Policy,
+    path: &str,
+    lock: &PurposeId,
+    collected_at: Timestamp,
+    now: Timestamp,
+) -> Option<&'a RetentionClass> {
     let field = policy.fields.get(&FieldPath::new(path))?;
     let class = policy.retention.get(&field.retention)?;
     let ended = class.ends_at(collected_at, &policy.controller.time_zone).is_some_and(|end| end <= now);

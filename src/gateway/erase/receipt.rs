@@ -62,7 +62,8 @@ impl Gateway {
     /// [`Error::NotFound`] if there is none or it was handed out; [`Error::Pending`] until a
     /// checkpoint covers the completion.
     pub async fn erasure_receipt(&self, id: SubjectRequestId) -> Result<String> {
-        let ledger = self.database.read(move |c| erasures::find(c, id)).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
+        let ledger =
+            self.database.read(move |c| erasures::find(c, id)).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
         let (Some(key_id), Some(sealed)) = (ledger.key, ledger.sealed.clone()) else {
             return if ledger.completed_at.is_some() {
                 Err(Error::NotFound)
@@ -166,7 +167,9 @@ impl Gateway {
             .fact(Fact::Deleted(Counts::default()))
             .fact(Fact::Fingerprints(ledger.fingerprints.clone()))
             .finish()?;
-        let text = Zeroizing::new(serde_json::to_string(&opening).map_err(|_| Error::WrongState("the receipt cannot be kept"))?);
+        let text = Zeroizing::new(
+            serde_json::to_string(&opening).map_err(|_| Error::WrongState("the receipt cannot be kept"))?,
+        );
         let key_id = ledger.key.ok_or(Error::MissingKey)?;
         let owner = Owner::from(request.id);
         let key = self.keyholder.owned(key_id, KeyPurpose::Document, owner).await?;
@@ -189,13 +192,16 @@ impl Gateway {
         let policy = self.policy();
         let controller = &policy.policy.controller;
         let text = |text: &str| Value::from(text);
-        let map = |members: Vec<(&str, Value)>| Value::Map(members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
+        let map = |members: Vec<(&str, Value)>| {
+            Value::Map(members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        };
         let rows = deleted
             .iter()
             .map(|(table, rows)| map(vec![("store", text(table)), ("rows", Value::Uint(*rows))]))
             .collect();
         let kept = plan.kept.iter().map(|kept| {
-            let mut members = vec![("what", text(&kept.what)), ("ground", text(&kept.ground)), ("law", text(&kept.law))];
+            let mut members =
+                vec![("what", text(&kept.what)), ("ground", text(&kept.ground)), ("law", text(&kept.law))];
             if let Some(until) = &kept.until {
                 members.push(("until", text(until)));
             }
@@ -228,7 +234,12 @@ impl Gateway {
             ("completed", text(&format!("{completed:.0}"))),
             ("completeness", text(if plan.kept.is_empty() { "full" } else { "partial" })),
             ("records", Value::Array(rows)),
-            ("keys", Value::Array(ledger.fingerprints.iter().map(|key| text(&data_encoding::HEXLOWER.encode(key))).collect())),
+            (
+                "keys",
+                Value::Array(
+                    ledger.fingerprints.iter().map(|key| text(&data_encoding::HEXLOWER.encode(key))).collect(),
+                ),
+            ),
             ("kept", Value::Array(kept.collect())),
             ("held", Value::Array(Vec::new())),
             ("recipients", Value::Array(recipients.collect())),

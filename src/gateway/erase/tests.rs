@@ -74,10 +74,7 @@ pub(in crate::gateway) async fn open(folder: &Path, source: &Source) -> Gateway 
 /// An identify with a name, or an order when one is named.
 fn event(at: Timestamp, id: &str, order: Option<&str>) -> Collected {
     let text = |text: &str| Personal::new(serde_json::Value::from(text).to_string());
-    let mut values = vec![
-        (FieldPath::new("traits.email"), text(EMAIL)),
-        (FieldPath::new("traits.name"), text(NAME)),
-    ];
+    let mut values = vec![(FieldPath::new("traits.email"), text(EMAIL)), (FieldPath::new("traits.name"), text(NAME))];
     if let Some(order) = order {
         values.push((FieldPath::new("properties.order_id"), text(order)));
     }
@@ -167,7 +164,8 @@ async fn wrapped_keys(house: &Gateway, subject: SubjectId) -> Vec<Vec<u8>> {
         .keyholder
         .store()
         .read(move |c| {
-            let mut found: Vec<Vec<u8>> = keys::subject_keys(c, &[Id16::from(subject)])?.into_iter().map(|key| key.wrapped).collect();
+            let mut found: Vec<Vec<u8>> =
+                keys::subject_keys(c, &[Id16::from(subject)])?.into_iter().map(|key| key.wrapped).collect();
             found.extend(keys::audit_keys_of(c, 1, Id16::from(subject))?.into_iter().map(|key| key.wrapped));
             Ok(found)
         })
@@ -217,7 +215,8 @@ async fn check_end_state(house: &Gateway, folder: &Path, case: &Case, subject: S
     assert_eq!(holding(folder, &commitments), Vec::<PathBuf>::new(), "wrapped keys stand on disk");
     assert_eq!(holding(folder, &canaries()), Vec::<PathBuf>::new(), "a personal value stands on disk");
     let tasks = house.tasks(request).await.unwrap();
-    let letterbox: Vec<_> = tasks.iter().filter(|task| task.target == Target::Recipient(RecipientId::new("letterbox"))).collect();
+    let letterbox: Vec<_> =
+        tasks.iter().filter(|task| task.target == Target::Recipient(RecipientId::new("letterbox"))).collect();
     assert_eq!(letterbox.iter().map(|task| task.verb.as_str()).collect::<Vec<_>>(), ["suppress", "erase"]);
     assert!(letterbox.iter().all(|task| task.outcome == TaskOutcome::Pending && task.next_at.is_some()));
     let journal = std::fs::read_to_string(folder.join("journal/stops.journal")).unwrap();
@@ -243,7 +242,11 @@ async fn check_log_and_receipt(house: &Gateway, folder: &Path, request: SubjectR
         business: false,
     };
     let report = verify(&verification, |_, _| {}).unwrap();
-    assert!(report.exit <= 10, "{:?}", report.findings.iter().map(|finding| (finding.code, finding.text.clone())).collect::<Vec<_>>());
+    assert!(
+        report.exit <= 10,
+        "{:?}",
+        report.findings.iter().map(|finding| (finding.code, finding.text.clone())).collect::<Vec<_>>()
+    );
     serde_json::from_str::<serde_json::Value>(&text).unwrap()["statement"].clone()
 }
 
@@ -354,7 +357,8 @@ async fn old_events_do_not_bring_the_person_back_and_newer_ones_make_a_stranger(
     let old = collect(&house, event(before, "m-late", None)).await;
     assert_eq!(old, Verdict::Refused(vec![Reason::Erased]));
     assert_eq!(subject_of(&house).await, None);
-    let replayed = collect(&house, event(before.checked_sub(SignedDuration::from_hours(1)).unwrap(), "m-1", None)).await;
+    let replayed =
+        collect(&house, event(before.checked_sub(SignedDuration::from_hours(1)).unwrap(), "m-1", None)).await;
     assert_ne!(replayed, Verdict::Accepted);
 
     source.shift(60);

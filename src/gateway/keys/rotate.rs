@@ -121,7 +121,12 @@ impl Gateway {
         self.keyholder.store().read(|c| keys::open_job(c, KIND)).await.map_err(Error::keys)
     }
 
-    async fn go_on(&self, mut job: KeyJob, how: &Rotation, progress: &(impl Fn(Progress) + Send + Sync)) -> Result<Rotated> {
+    async fn go_on(
+        &self,
+        mut job: KeyJob,
+        how: &Rotation,
+        progress: &(impl Fn(Progress) + Send + Sync),
+    ) -> Result<Rotated> {
         let mut place = Place::parse(&job.position);
         if Phase::of(&job) == Phase::Staging {
             if !place.noted {
@@ -132,7 +137,9 @@ impl Gateway {
             if !self.stage(&job, how).await? {
                 // The staged version was lost before anything was wrapped under it: another one.
                 self.keyholder.store().write(move |c| keys::end_job(c, job.id)).await.map_err(Error::keys)?;
-                return Err(Error::WrongState("the staged version of the root key was lost unused and is given up; rotate again"));
+                return Err(Error::WrongState(
+                    "the staged version of the root key was lost unused and is given up; rotate again",
+                ));
             }
             self.wait_for_instances(&mut job, &place, how.patience).await?;
             self.switch(&mut job, &mut place).await?;
@@ -198,9 +205,16 @@ impl Gateway {
     /// Takes the lease of a job that somebody began.
     async fn take(&self, mut job: KeyJob) -> Result<KeyJob> {
         let (id, own, now, until) = (job.id, id16(self.instance), Micros::from(self.source.now()), self.lease_end());
-        let taken = self.keyholder.store().write_for(move |c| keys::take_job(c, id, own, now, until)).await.map_err(Error::keys)?;
+        let taken = self
+            .keyholder
+            .store()
+            .write_for(move |c| keys::take_job(c, id, own, now, until))
+            .await
+            .map_err(Error::keys)?;
         if !taken {
-            return Err(Error::WrongState("another process works at this rotation; if it was killed, its lease ends within 20 seconds"));
+            return Err(Error::WrongState(
+                "another process works at this rotation; if it was killed, its lease ends within 20 seconds",
+            ));
         }
         self.read_root_keys_again().await?;
         job.holder = Some(own);
@@ -234,7 +248,10 @@ impl Gateway {
             };
             let mut lines = root_file::read(path, true)?;
             let key = Key::random(&mut |bytes| self.source.fill(bytes)).map_err(Error::Protection)?;
-            lines.insert(0, RootKey { created: Some(self.source.now()), state: KekState::Staged, kek: Kek::new(to, key) });
+            lines.insert(
+                0,
+                RootKey { created: Some(self.source.now()), state: KekState::Staged, kek: Kek::new(to, key) },
+            );
             // The copies come first: what is used must never be younger than what can be brought back.
             for place in &how.copies {
                 root_file::write(&root_file::copy_at(place), &lines)?;
@@ -312,7 +329,12 @@ impl Gateway {
     }
 
     /// Wraps again, from where the job stands. Gives the number of rows that could not be opened.
-    async fn wrap_again(&self, job: &mut KeyJob, place: &mut Place, progress: &(impl Fn(Progress) + Send + Sync)) -> Result<i64> {
+    async fn wrap_again(
+        &self,
+        job: &mut KeyJob,
+        place: &mut Place,
+        progress: &(impl Fn(Progress) + Send + Sync),
+    ) -> Result<i64> {
         let to = job.to_version;
         progress(Progress { done: job.done, total: job.total });
         for _ in 0..PASSES {
@@ -382,7 +404,13 @@ impl Gateway {
         Ok(keyring.rewrap(&place, &wrapped, &nonce).ok().map(|fresh| fresh.to_bytes()))
     }
 
-    async fn keep_batch(&self, job: &mut KeyJob, place: &Place, kind: Rewrappable, wrapped: Vec<(WrappedRow, Vec<u8>)>) -> Result<()> {
+    async fn keep_batch(
+        &self,
+        job: &mut KeyJob,
+        place: &Place,
+        kind: Rewrappable,
+        wrapped: Vec<(WrappedRow, Vec<u8>)>,
+    ) -> Result<()> {
         job.position = place.encode();
         job.lease_until = Some(self.lease_end());
         let (before, to) = (job.done, job.to_version);
@@ -397,7 +425,11 @@ impl Gateway {
                     // A row that was destroyed or wrapped again meanwhile is nobody's loss.
                     row.done += i64::from(keys::replace_wrapped(c, kind, old, fresh, to)?);
                 }
-                if keys::advance_job(c, &row)? { Ok(row.done) } else { Err(crate::storage::Error::Refused("the job belongs to another instance")) }
+                if keys::advance_job(c, &row)? {
+                    Ok(row.done)
+                } else {
+                    Err(crate::storage::Error::Refused("the job belongs to another instance"))
+                }
             })
             .await
             .map_err(Error::keys)?;
@@ -439,7 +471,8 @@ impl Gateway {
             .write(move |c| {
                 // The days for which old backups can still be restored count from here.
                 for kek in keys::keks(c)? {
-                    let retired_now = kek.state == KekState::Retired.as_str() && kek.retired_at.is_some_and(|since| since >= began);
+                    let retired_now =
+                        kek.state == KekState::Retired.as_str() && kek.retired_at.is_some_and(|since| since >= began);
                     if retired_now && keys::wrapped_under(c, kek.version)? == 0 {
                         keys::set_kek_state(c, kek.version, KekState::Retired.as_str(), at)?;
                     }

@@ -103,7 +103,8 @@ impl Gateway {
             .await
             .map_err(Error::keys)?;
         let held = self.keyholder.keyring();
-        let active_since = keks.iter().find(|(kek, _)| kek.state == "active").map_or(now, |(kek, _)| kek.created_at.timestamp());
+        let active_since =
+            keks.iter().find(|(kek, _)| kek.state == "active").map_or(now, |(kek, _)| kek.created_at.timestamp());
         let version = |(kek, wraps): (StoredKek, i64)| VersionStatus {
             version: kek.version,
             fingerprint: short(&kek.commitment),
@@ -124,7 +125,10 @@ impl Gateway {
                 total: job.total,
             }),
             secrets: secrets.into_iter().map(|secret| (secret.purpose, secret.version, secret.state)).collect(),
-            instances: instances.into_iter().map(|row: StoredInstance| (data_encoding::HEXLOWER.encode(&row.id.0), row.kek_version)).collect(),
+            instances: instances
+                .into_iter()
+                .map(|row: StoredInstance| (data_encoding::HEXLOWER.encode(&row.id.0), row.kek_version))
+                .collect(),
             epochs: self.epochs(copies, epoch_days, active_since),
         })
     }
@@ -135,7 +139,8 @@ impl Gateway {
                 why: "keys.copies names no second place for the root key, so no version is ever destroyed and no age of backups can be promised",
             };
         };
-        let next_at = active_since.checked_add(SignedDuration::from_hours(24 * i64::from(epoch_days))).unwrap_or(active_since);
+        let next_at =
+            active_since.checked_add(SignedDuration::from_hours(24 * i64::from(epoch_days))).unwrap_or(active_since);
         let faulty_copies = copies.iter().filter(|place| !self.is_whole_copy(place)).cloned().collect();
         Epochs::On { stated_age_days, next_at, faulty_copies }
     }
@@ -147,7 +152,8 @@ impl Gateway {
         let held = self.keyholder.keyring();
         held.versions().all(|version| {
             lines.iter().any(|line| {
-                line.kek.version() == version && held.kek(version).is_ok_and(|kek| kek.belongs_to(&line.kek.commitment()))
+                line.kek.version() == version
+                    && held.kek(version).is_ok_and(|kek| kek.belongs_to(&line.kek.commitment()))
             })
         })
     }

@@ -27,14 +27,20 @@ impl Gateway {
         let mut after = Id16([0; 16]);
         let mut swept = 0_u64;
         loop {
-            let page = self.keyholder.store().read(move |c| keys::subject_key_page(c, after, PAGE)).await.map_err(Error::keys)?;
+            let page = self
+                .keyholder
+                .store()
+                .read(move |c| keys::subject_key_page(c, after, PAGE))
+                .await
+                .map_err(Error::keys)?;
             let Some(last) = page.last() else { break };
             after = last.subject;
             let mut old: Vec<Id16> = page.iter().filter(|row| row.created_at < before).map(|row| row.subject).collect();
             old.dedup();
             let asked: Vec<SubjectId> = old.iter().map(|id| SubjectId::from_bytes(id.0)).collect();
             let stored = self.database.read(move |c| subjects::existing(c, &asked)).await.map_err(Error::store)?;
-            let orphans: Vec<Id16> = old.into_iter().filter(|id| !stored.contains(&SubjectId::from_bytes(id.0))).collect();
+            let orphans: Vec<Id16> =
+                old.into_iter().filter(|id| !stored.contains(&SubjectId::from_bytes(id.0))).collect();
             if orphans.is_empty() {
                 continue;
             }

@@ -125,7 +125,12 @@ async fn collect(house: &Gateway, person: usize, number: usize) -> Result<(), Er
 
 /// Whether everybody's keys open, from the store and not from memory.
 async fn unreadable(house: &Gateway) -> Vec<SubjectId> {
-    let rows = house.keyholder.store().read(|c| crate::storage::keys::subject_key_page(c, crate::storage::Id16([0; 16]), 10_000)).await.unwrap();
+    let rows = house
+        .keyholder
+        .store()
+        .read(|c| crate::storage::keys::subject_key_page(c, crate::storage::Id16([0; 16]), 10_000))
+        .await
+        .unwrap();
     let mut bad = Vec::new();
     for row in rows {
         let subject = SubjectId::from_bytes(row.subject.0);
@@ -170,11 +175,16 @@ async fn a_rotation_loses_nothing_while_events_come_in() {
     assert_eq!(unreadable(&house).await, []);
 
     let status = house.key_status(&[place.path("copy.key")], 7).await.unwrap();
-    let states: Vec<(u32, &str, i64)> = status.versions.iter().map(|v| (v.version, v.state.as_str(), v.wraps)).collect();
+    let states: Vec<(u32, &str, i64)> =
+        status.versions.iter().map(|v| (v.version, v.state.as_str(), v.wraps)).collect();
     assert_eq!(states[0], (1, "retired", 0));
     assert_eq!((states[1].0, states[1].1), (2, "active"));
     assert!(status.job.is_none());
-    assert!(matches!(&status.epochs, Epochs::On { faulty_copies, .. } if faulty_copies.is_empty()), "{:?}", status.epochs);
+    assert!(
+        matches!(&status.epochs, Epochs::On { faulty_copies, .. } if faulty_copies.is_empty()),
+        "{:?}",
+        status.epochs
+    );
     assert!(matches!(house.key_status(&[], 7).await.unwrap().epochs, Epochs::Off { .. }));
     house.close();
 
@@ -235,7 +245,10 @@ async fn a_rotation_that_was_killed_goes_on() {
     assert_eq!(unreadable(&house).await, []);
     let status = house.key_status(&[], 7).await.unwrap();
     assert!(status.job.is_none());
-    assert!(status.versions.iter().filter(|version| version.state != "active").all(|version| version.wraps == 0), "{status:?}");
+    assert!(
+        status.versions.iter().filter(|version| version.state != "active").all(|version| version.wraps == 0),
+        "{status:?}"
+    );
     house.close();
 }
 
@@ -312,16 +325,24 @@ async fn a_lost_or_foreign_root_key_refuses_and_changes_nothing() {
     }
 
     fs::write(place.root(), &kept).unwrap();
-    for (mode, managed, opens) in
-        [(0o600, true, true), (0o400, true, true), (0o640, true, false), (0o604, true, false), (0o660, false, false), (0o640, false, true)]
-    {
+    for (mode, managed, opens) in [
+        (0o600, true, true),
+        (0o400, true, true),
+        (0o640, true, false),
+        (0o604, true, false),
+        (0o660, false, false),
+        (0o640, false, true),
+    ] {
         fs::set_permissions(place.root(), fs::Permissions::from_mode(mode)).unwrap();
         match place.open_with(managed).await {
             Ok(house) => {
                 assert!(opens, "mode {mode:o}, managed {managed}");
                 house.close();
             }
-            Err(error) => assert!(!opens && error.to_string().contains("read or written by others"), "{mode:o} {managed}: {error}"),
+            Err(error) => assert!(
+                !opens && error.to_string().contains("read or written by others"),
+                "{mode:o} {managed}: {error}"
+            ),
         }
     }
 
@@ -364,13 +385,22 @@ async fn a_flipped_bit_and_a_moved_key_cost_only_themselves() {
     for person in 0..6 {
         collect(&house, person, 0).await.unwrap();
     }
-    let rows = house.keyholder.store().read(|c| crate::storage::keys::subject_key_page(c, crate::storage::Id16([0; 16]), 100)).await.unwrap();
+    let rows = house
+        .keyholder
+        .store()
+        .read(|c| crate::storage::keys::subject_key_page(c, crate::storage::Id16([0; 16]), 100))
+        .await
+        .unwrap();
     let hex = |id: [u8; 16]| data_encoding::HEXLOWER.encode(&id);
     let mut flipped = rows[0].wrapped.clone();
     flipped[40] ^= 1;
     place.sql(
         "keys.db",
-        &format!("UPDATE subject_key SET wrapped = x'{}' WHERE subject = x'{}'", data_encoding::HEXLOWER.encode(&flipped), hex(rows[0].subject.0)),
+        &format!(
+            "UPDATE subject_key SET wrapped = x'{}' WHERE subject = x'{}'",
+            data_encoding::HEXLOWER.encode(&flipped),
+            hex(rows[0].subject.0)
+        ),
     );
     // Two people's keys change places.
     for (from, to) in [(1, 2), (2, 1)] {
@@ -401,7 +431,11 @@ async fn a_flipped_bit_and_a_moved_key_cost_only_themselves() {
     // Mended from a backup of the row, it opens again: the old version is still there.
     place.sql(
         "keys.db",
-        &format!("UPDATE subject_key SET wrapped = x'{}' WHERE subject = x'{}'", data_encoding::HEXLOWER.encode(&rows[0].wrapped), hex(rows[0].subject.0)),
+        &format!(
+            "UPDATE subject_key SET wrapped = x'{}' WHERE subject = x'{}'",
+            data_encoding::HEXLOWER.encode(&rows[0].wrapped),
+            hex(rows[0].subject.0)
+        ),
     );
     assert_eq!(unreadable(&house).await, expected[1..]);
     house.close();
@@ -420,7 +454,8 @@ async fn keys_without_a_person_go_after_a_day() {
     assert_eq!(house.sweep_keys().await.unwrap(), 1);
     assert_eq!(house.sweep_keys().await.unwrap(), 0);
     assert_eq!(unreadable(&house).await, []);
-    let left = house.keyholder.store().read(move |c| crate::storage::keys::subject_key(c, nobody.into(), 1)).await.unwrap();
+    let left =
+        house.keyholder.store().read(move |c| crate::storage::keys::subject_key(c, nobody.into(), 1)).await.unwrap();
     assert!(left.is_none());
     house.close();
 }

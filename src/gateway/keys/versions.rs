@@ -33,7 +33,8 @@ fn with_active(keys: Vec<RootKey>, known: &[StoredKek]) -> Result<Keyring> {
     let held = wanted.filter(|version| keys.iter().any(|key| key.kek.version() == *version));
     let own = keys.iter().find(|key| key.state == KekState::Active).map(|key| key.kek.version());
     let active = held.or(own).ok_or_else(|| Error::RootKey("no version is active".to_owned()))?;
-    Keyring::new(keys.into_iter().map(|key| key.kek).collect(), active).map_err(|error| Error::RootKey(error.to_string()))
+    Keyring::new(keys.into_iter().map(|key| key.kek).collect(), active)
+        .map_err(|error| Error::RootKey(error.to_string()))
 }
 
 /// Refuses a root key of another installation, and one that lacks what wrapped rows still need.

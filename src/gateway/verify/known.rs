@@ -118,7 +118,8 @@ fn claimed_keys(connection: &mut Connection, head: Option<&LogHead>) -> Result<V
         let rotations = audit_log::leaves_of_events(connection, &[event], 1_000).map_err(Error::store)?;
         leaves.extend(rotations.into_iter().map(|leaf| leaf.leaf));
     }
-    let facts = leaves.iter().filter_map(|leaf| Leaf::decode(leaf).ok()).flat_map(|leaf| leaf.facts.as_slice().to_vec());
+    let facts =
+        leaves.iter().filter_map(|leaf| Leaf::decode(leaf).ok()).flat_map(|leaf| leaf.facts.as_slice().to_vec());
     Ok(facts
         .filter_map(|fact| match fact {
             Fact::Verifier([kind, public @ ..]) if kind == KeyKind::Ed25519.byte() => {

@@ -11,8 +11,8 @@ use crate::audit::verify::{EntryWatch, LeafRow, Verifier};
 use crate::domain::id::EntryId;
 use crate::gateway::checkpoint::columns;
 use crate::gateway::{Error, Result};
-use crate::storage::audit_log::{self, LogHead, StoredLeaf};
 use crate::storage::Connection;
+use crate::storage::audit_log::{self, LogHead, StoredLeaf};
 
 /// Leaves in memory at a time.
 const PAGE: i64 = 2_000;
@@ -69,7 +69,8 @@ impl<'a> Reading<'a> {
         let report = verifier.finish();
         findings.extend(self.tiles.findings(&report));
         if let Some(head) = head {
-            let is_sound = !report.findings.iter().chain(&*findings).any(|finding| finding.severity >= Severity::Invalid);
+            let is_sound =
+                !report.findings.iter().chain(&*findings).any(|finding| finding.severity >= Severity::Invalid);
             if report.size < head.size {
                 let text = "The head of the log counts leaves that are not there.";
                 findings.push(Finding::between(Code::LeafMissing, report.size, head.size - 1, text));
@@ -92,7 +93,8 @@ impl<'a> Reading<'a> {
                     Err(error) if error.is_malformed_row() => {}
                     Err(error) => return Err(Error::store(error)),
                 }
-                let Some((seq, leaf, hash)) = audit_log::bare_leaf(self.connection, self.next).map_err(Error::store)? else {
+                let Some((seq, leaf, hash)) = audit_log::bare_leaf(self.connection, self.next).map_err(Error::store)?
+                else {
                     return Ok(Vec::new());
                 };
                 findings.push(Finding::at(Code::LeafAltered, seq, "A column beside the leaf cannot be read."));
@@ -112,7 +114,9 @@ impl<'a> Reading<'a> {
     ) -> Result<()> {
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(()) };
         let mut sealed: HashMap<EntryId, Vec<(u8, Hash)>> = HashMap::new();
-        for (entry, role, bytes) in audit_log::parts_between(self.connection, first.seq, last.seq).map_err(Error::store)? {
+        for (entry, role, bytes) in
+            audit_log::parts_between(self.connection, first.seq, last.seq).map_err(Error::store)?
+        {
             sealed.entry(entry).or_default().push((role, Sha256::digest(&bytes).into()));
         }
         for row in rows {
@@ -172,7 +176,13 @@ struct Row {
 impl From<StoredLeaf> for Row {
     fn from(stored: StoredLeaf) -> Self {
         let columns = columns(&stored);
-        Self { seq: stored.seq, leaf: stored.leaf, hash: stored.hash, columns: Some(columns), entry: Some(stored.entry) }
+        Self {
+            seq: stored.seq,
+            leaf: stored.leaf,
+            hash: stored.hash,
+            columns: Some(columns),
+            entry: Some(stored.entry),
+        }
     }
 }
 

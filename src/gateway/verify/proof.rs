@@ -19,8 +19,9 @@ pub(super) fn check(text: &str, trust: Option<&Trust>, report: &mut Report) -> R
     let note = proof.checkpoint.as_bytes();
     let (said, verified) = match trust {
         Some(trust) => {
-            let verified = checkpoint::open(note, None, trust.logs(), &trust.witness_keys())
-                .map_err(|error| Finding::whole(code(error), format!("The checkpoint of the proof is refused: {error}.")))?;
+            let verified = checkpoint::open(note, None, trust.logs(), &trust.witness_keys()).map_err(|error| {
+                Finding::whole(code(error), format!("The checkpoint of the proof is refused: {error}."))
+            })?;
             (verified.checkpoint.clone(), Some(verified))
         }
         None => {

@@ -34,8 +34,13 @@ pub(in crate::http) async fn tile(call: Call) -> Result<Answer, Problem> {
 }
 
 fn may_read_entries(call: &Call) -> bool {
-    let token = call.header("authorization").and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    token.and_then(|(_, token)| call.app.house.service_of(token.trim())).is_some_and(|service| service.may(Scope::AuditRead))
+    let token = call
+        .header("authorization")
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    token
+        .and_then(|(_, token)| call.app.house.service_of(token.trim()))
+        .is_some_and(|service| service.may(Scope::AuditRead))
 }
 
 /// A page of entries.
@@ -52,9 +57,11 @@ pub(in crate::http) async fn entries(call: Call) -> Result<Answer, Problem> {
     let after = number(&call, "after")?;
     let limit = match number(&call, "limit")? {
         None => DEFAULT_LIMIT,
-        Some(limit) => u16::try_from(limit).ok().filter(|limit| (1..=ENTRIES_AT_MOST).contains(limit)).ok_or_else(|| {
-            Problem::new(Code::InvalidContent).detail(format!("limit is a number from 1 to {ENTRIES_AT_MOST}"))
-        })?,
+        Some(limit) => {
+            u16::try_from(limit).ok().filter(|limit| (1..=ENTRIES_AT_MOST).contains(limit)).ok_or_else(|| {
+                Problem::new(Code::InvalidContent).detail(format!("limit is a number from 1 to {ENTRIES_AT_MOST}"))
+            })?
+        }
     };
     let entries = call.app.house.entries(after, limit).await?;
     let is_full = entries.len() == usize::from(limit);

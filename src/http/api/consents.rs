@@ -290,7 +290,9 @@ pub(in crate::http) async fn record(call: Call) -> Result<Answer, Problem> {
 async fn record_all(call: &Call, caller: &consent::Caller, key: Option<&str>) -> Result<Answer, Problem> {
     let items: Vec<Box<RawValue>> = call.json()?;
     if items.len() > INTERACTIONS {
-        return Err(Problem::new(Code::BatchTooLong).detail(format!("an array holds at most {INTERACTIONS} interactions")));
+        return Err(
+            Problem::new(Code::BatchTooLong).detail(format!("an array holds at most {INTERACTIONS} interactions"))
+        );
     }
     let mut results = Vec::with_capacity(items.len());
     for (item, index) in items.iter().zip(0_usize..) {
@@ -301,7 +303,8 @@ async fn record_all(call: &Call, caller: &consent::Caller, key: Option<&str>) ->
             violations,
             recorded: None,
         };
-        let read = serde_json::from_str(item.get()).map_err(|_| Problem::new(Code::MalformedBody)).and_then(interaction);
+        let read =
+            serde_json::from_str(item.get()).map_err(|_| Problem::new(Code::MalformedBody)).and_then(interaction);
         let interaction = match read {
             Ok(interaction) => interaction,
             Err(problem) => {
@@ -376,7 +379,9 @@ fn caller(call: &Call) -> Result<consent::Caller, Problem> {
 pub(super) fn idempotency_key(call: &Call) -> Result<Option<String>, Problem> {
     let Some(key) = call.header("idempotency-key") else { return Ok(None) };
     if key.is_empty() || key.len() > KEY_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
-        return Err(Problem::new(Code::MalformedRequest).detail("Idempotency-Key is 1 to 255 printable ASCII characters"));
+        return Err(
+            Problem::new(Code::MalformedRequest).detail("Idempotency-Key is 1 to 255 printable ASCII characters")
+        );
     }
     Ok(Some(key.to_owned()))
 }
@@ -407,14 +412,20 @@ fn interaction(body: ConsentRequest) -> Result<Interaction, Problem> {
         Some(NoticeShown { snapshot: Some(token), id: None, version: None, language: None, sha256: None }) => {
             Some(NoticeGiven::Snapshot(token))
         }
-        Some(NoticeShown { snapshot: None, id: Some(id), version: Some(version), language: Some(language), sha256: Some(sha256) }) => {
-            Some(NoticeGiven::Named { id, version, language, sha256 })
-        }
+        Some(NoticeShown {
+            snapshot: None,
+            id: Some(id),
+            version: Some(version),
+            language: Some(language),
+            sha256: Some(sha256),
+        }) => Some(NoticeGiven::Named { id, version, language, sha256 }),
         Some(_) => return Err(invalid("notice is {snapshot} or {id, version, language, sha256}")),
     };
     let sealed = |text: Option<String>| -> Result<Option<Personal<String>>, Problem> {
         match text {
-            Some(text) if text.len() > EVIDENCE_BYTES => Err(invalid("interface, user_agent, address and reference hold at most 1024 bytes")),
+            Some(text) if text.len() > EVIDENCE_BYTES => {
+                Err(invalid("interface, user_agent, address and reference hold at most 1024 bytes"))
+            }
             text => Ok(text.map(Personal::new)),
         }
     };

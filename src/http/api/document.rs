@@ -12,5 +12,6 @@ pub(in crate::http) async fn openapi(_call: Call) -> Result<Answer, Problem> {
 
 /// `GET /docs/problems`: the table of public error codes.
 pub(in crate::http) async fn problems(_call: Call) -> Result<Answer, Problem> {
-    Ok(Answer::bytes("text/markdown; charset=utf-8", problem::documentation().into_bytes()).header("cache-control", "max-age=300"))
+    Ok(Answer::bytes("text/markdown; charset=utf-8", problem::documentation().into_bytes())
+        .header("cache-control", "max-age=300"))
 }

@@ -159,7 +159,10 @@ pub(in crate::http) async fn notice(call: Call) -> Result<Answer, Problem> {
         None => None,
         Some(text) => Some(match house.collector_of(&text) {
             Some(collector) => house.consent_collector(&collector).ok_or(Problem::new(Code::Unauthenticated))?,
-            None => house.service_of(&text).map(|service| house.consent_service(&service)).ok_or(Problem::new(Code::Unauthenticated))?,
+            None => house
+                .service_of(&text)
+                .map(|service| house.consent_service(&service))
+                .ok_or(Problem::new(Code::Unauthenticated))?,
         }),
     };
     let notice = house.notice(call.path("id"), call.query("language").as_deref(), caller.as_ref())?;

@@ -42,11 +42,19 @@ pub(super) fn identifiers(given: Vec<Identifier>) -> Result<Vec<RawIdentifier>, 
         let length = identifier.value.len();
         let text = Personal::new(identifier.value);
         let Some(kind) = IdentifierKind::parse(&identifier.kind) else {
-            wrong.push(violation(Code::IdentifierInvalid, format!("/identifiers/{at}/kind"), "no such kind of identifier"));
+            wrong.push(violation(
+                Code::IdentifierInvalid,
+                format!("/identifiers/{at}/kind"),
+                "no such kind of identifier",
+            ));
             continue;
         };
         if length > IDENTIFIER_BYTES {
-            wrong.push(violation(Code::IdentifierInvalid, format!("/identifiers/{at}/value"), "the identifier is too long"));
+            wrong.push(violation(
+                Code::IdentifierInvalid,
+                format!("/identifiers/{at}/value"),
+                "the identifier is too long",
+            ));
             continue;
         }
         if identifier.namespace.len() > 64 || !identifier.namespace.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -11,10 +11,11 @@ use crate::domain::personal::Personal;
 use crate::domain::subject_request::{RequestKind, RequestState};
 use crate::gateway::access;
 use crate::gateway::consent::Repeatable;
-use crate::gateway::subject_request::{Asked, AskedIdentifier, Case, Opened, Opener, StoredCase, StoredRequest, StoredTask};
+use crate::gateway::subject_request::{
+    Asked, AskedIdentifier, Case, Opened, Opener, StoredCase, StoredRequest, StoredTask,
+};
 use crate::http::call::{Answer, Call};
 use crate::http::problem::{Code, Problem};
-
 
 use super::consents::idempotency_key;
 use super::said::{self, Identifier};
@@ -155,7 +156,8 @@ pub(in crate::http) async fn open(call: Call) -> Result<Answer, Problem> {
     let house = &call.app.house;
     let case = match key {
         None => house.open_case(asked, opener).await?,
-        Some(key) => match house.open_case_once(asked, opener, &Repeatable { key, body_hash: call.body_hash() }).await? {
+        Some(key) => match house.open_case_once(asked, opener, &Repeatable { key, body_hash: call.body_hash() }).await?
+        {
             Opened::Case(case) => case,
             Opened::KeyReused => return Err(Problem::new(Code::IdempotencyMismatch)),
         },
@@ -285,7 +287,10 @@ fn case_answer(case: &Case, controller: &crate::domain::policy::Controller) -> C
         requests: case.requests.iter().map(request_answer).collect(),
         received_on: case.case.trigger_day.to_string(),
         due_on: case.requests.first().map(|request| request.statutory_due.to_string()).unwrap_or_default(),
-        contact: Contact { controller: controller.name.clone(), data_protection_officer: controller.dpo_contact.clone() },
+        contact: Contact {
+            controller: controller.name.clone(),
+            data_protection_officer: controller.dpo_contact.clone(),
+        },
     }
 }
 
@@ -294,7 +299,10 @@ fn request_answer(request: &StoredRequest) -> RequestAnswer {
         id: request.id.to_string(),
         kind: request.kind.as_str().to_owned(),
         state: request.state.as_str().to_owned(),
-        outcome: request.outcome.filter(|_| request.state == RequestState::Closed).map(|outcome| outcome.as_str().to_owned()),
+        outcome: request
+            .outcome
+            .filter(|_| request.state == RequestState::Closed)
+            .map(|outcome| outcome.as_str().to_owned()),
     }
 }
 

@@ -36,5 +36,10 @@ pub(in crate::http) async fn exchange(call: Call) -> Result<Answer, Problem> {
     let text = call.credentials().ok_or_else(unauthenticated)?;
     let body: TokenRequest = if call.body.is_empty() { TokenRequest::default() } else { call.json()? };
     let (access_token, scope) = call.app.house.exchange(&text, body.scope.as_deref())?.ok_or_else(unauthenticated)?;
-    Answer::json(&TokenAnswer { access_token, token_type: "Bearer", expires_in: crate::gateway::tokens::ACCESS_SECONDS, scope })
+    Answer::json(&TokenAnswer {
+        access_token,
+        token_type: "Bearer",
+        expires_in: crate::gateway::tokens::ACCESS_SECONDS,
+        scope,
+    })
 }

@@ -30,12 +30,10 @@ pub fn decode<'a>(
         Coding::Identity => Cow::Borrowed(body),
         // A brotli or raw deflate stream may begin with the very byte of `{` or `[`, so what looks
         // like JSON is taken as it is only if it cannot be decoded.
-        Coding::Brotli | Coding::Deflate if looks_like_json(body) => {
-            match undone(coding, body, most) {
-                Err(Refusal::Malformed) => Cow::Borrowed(body),
-                outcome => outcome?,
-            }
-        }
+        Coding::Brotli | Coding::Deflate if looks_like_json(body) => match undone(coding, body, most) {
+            Err(Refusal::Malformed) => Cow::Borrowed(body),
+            outcome => outcome?,
+        },
         coding => undone(coding, body, most)?,
     };
     Ok(without_mark(decoded))
@@ -91,8 +89,7 @@ impl Coding {
             // send the raw form under the same name.
             Claim::Deflate => match body {
                 [first, second, ..]
-                    if first & 0x0f == 8
-                        && (u16::from(*first) * 256 + u16::from(*second)) % 31 == 0 =>
+                    if first & 0x0f == 8 && (u16::from(*first) * 256 + u16::from(*second)) % 31 == 0 =>
                 {
                     Self::Zlib
                 }
@@ -129,8 +126,8 @@ fn claimed<'a>(codings: impl IntoIterator<Item = &'a [u8]>) -> Result<Claim, Ref
 const WINDOW: u64 = 8 << 20;
 
 fn zstd(body: &[u8], most: usize) -> Result<Cow<'static, [u8]>, Refusal> {
-    let decoder = ruzstd::decoding::StreamingDecoder::new_with_max_window_size(body, WINDOW)
-        .map_err(|_| Refusal::Malformed)?;
+    let decoder =
+        ruzstd::decoding::StreamingDecoder::new_with_max_window_size(body, WINDOW).map_err(|_| Refusal::Malformed)?;
     bounded(decoder, most)
 }
 
@@ -138,10 +135,7 @@ fn zstd(body: &[u8], most: usize) -> Result<Cow<'static, [u8]>, Refusal> {
 fn bounded(reader: impl Read, most: usize) -> Result<Cow<'static, [u8]>, Refusal> {
     let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
     let mut decoded = Vec::new();
-    reader
-        .take(limit)
-        .read_to_end(&mut decoded)
-        .map_err(|_| Refusal::Malformed)?;
+    reader.take(limit).read_to_end(&mut decoded).map_err(|_| Refusal::Malformed)?;
     if decoded.len() > most {
         return Err(Refusal::BodyTooLarge);
     }
@@ -224,10 +218,7 @@ mod tests {
         let bomb = gzip(&vec![b'['; 8 << 20]);
         assert!(bomb.len() < 16 * 1024);
         assert_eq!(decoded(&bomb, "gzip"), Err(Refusal::BodyTooLarge));
-        assert_eq!(
-            decoded(&vec![b'['; 64 * 1024 + 1], ""),
-            Err(Refusal::BodyTooLarge)
-        );
+        assert_eq!(decoded(&vec![b'['; 64 * 1024 + 1], ""), Err(Refusal::BodyTooLarge));
         assert_eq!(decoded(&gzip(TEXT)[..20], "gzip"), Err(Refusal::Malformed));
         assert_eq!(decoded(&[0xff; 30], "br"), Err(Refusal::Malformed));
     }

@@ -24,12 +24,7 @@ pub(super) fn parse(request: &Request<'_>, setting: Setting<'_>) -> Result<Parse
         Mode::Batch => {
             let items = split::array(request.body, setting.limits.batch)?;
             let items = items.into_iter().enumerate();
-            Ok(Parsed {
-                items: items
-                    .map(|(index, raw)| from_json(raw, index, setting))
-                    .collect(),
-                form: Form::Batch,
-            })
+            Ok(Parsed { items: items.map(|(index, raw)| from_json(raw, index, setting)).collect(), form: Form::Batch })
         }
         Mode::Structured => super::single(from_json(request.body, 0, setting)),
         Mode::Binary => super::single(from_headers(request, setting)),
@@ -94,11 +89,7 @@ enum Data<'a> {
 }
 
 fn from_json(raw: &[u8], index: usize, setting: Setting<'_>) -> Result<Collected, Rejected> {
-    let rejected = |flaw| Rejected {
-        index,
-        message_id: None,
-        flaw,
-    };
+    let rejected = |flaw| Rejected { index, message_id: None, flaw };
     if raw.len() > setting.event_limit() {
         return Err(rejected(Flaw::EventTooLarge));
     }
@@ -108,17 +99,11 @@ fn from_json(raw: &[u8], index: usize, setting: Setting<'_>) -> Result<Collected
 }
 
 fn from_headers(request: &Request<'_>, setting: Setting<'_>) -> Result<Collected, Rejected> {
-    let rejected = |flaw| Rejected {
-        index: 0,
-        message_id: None,
-        flaw,
-    };
+    let rejected = |flaw| Rejected { index: 0, message_id: None, flaw };
     if request.body.len() > setting.event_limit() {
         return Err(rejected(Flaw::EventTooLarge));
     }
-    Event::of_headers(request)
-        .map_err(rejected)?
-        .collect(0, setting)
+    Event::of_headers(request).map_err(rejected)?.collect(0, setting)
 }
 
 impl<'a> Data<'a> {
@@ -130,20 +115,13 @@ impl<'a> Data<'a> {
             Some(content_type) => is_json(content_type),
             None => matches!(first, Some(b'{' | b'[' | b'"')),
         };
-        if json {
-            Self::Json(bytes)
-        } else {
-            Self::Opaque(bytes)
-        }
+        if json { Self::Json(bytes) } else { Self::Opaque(bytes) }
     }
 }
 
 impl<'a> Event<'a> {
     fn of_document(document: &Document<'a>) -> Result<Self, Flaw> {
-        let root = document
-            .root()
-            .filter(|root| root.kind() == Kind::Object)
-            .ok_or(Flaw::Malformed)?;
+        let root = document.root().filter(|root| root.kind() == Kind::Object).ok_or(Flaw::Malformed)?;
         let mut attributes = Vec::new();
         let mut data = None;
         let mut base64 = None;
@@ -168,10 +146,7 @@ impl<'a> Event<'a> {
             }
         }
         attributes.sort_by(|one, other| one.name.cmp(&other.name));
-        let mut event = Event {
-            attributes,
-            data: Data::None,
-        };
+        let mut event = Event { attributes, data: Data::None };
         let json = event.text("datacontenttype").is_none_or(is_json);
         event.data = match (data, base64) {
             (Some(_), Some(_)) => return Err(Flaw::Malformed),
@@ -181,9 +156,7 @@ impl<'a> Event<'a> {
             (Some(data), None) => Data::Opaque(Cow::Borrowed(data.raw().as_bytes())),
             (None, Some(base64)) => {
                 let text = base64.text().ok_or(Flaw::Malformed)?;
-                let bytes = BASE64
-                    .decode(text.as_bytes())
-                    .map_err(|_| Flaw::Malformed)?;
+                let bytes = BASE64.decode(text.as_bytes()).map_err(|_| Flaw::Malformed)?;
                 Data::of_bytes(Cow::Owned(bytes), event.text("datacontenttype"))
             }
         };
@@ -210,9 +183,7 @@ impl<'a> Event<'a> {
             });
         }
         attributes.sort_by(|one, other| one.name.cmp(&other.name));
-        let twice = attributes
-            .windows(2)
-            .any(|pair| matches!(pair, [one, other] if one.name == other.name));
+        let twice = attributes.windows(2).any(|pair| matches!(pair, [one, other] if one.name == other.name));
         if twice {
             return Err(Flaw::Malformed);
         }
@@ -224,14 +195,11 @@ impl<'a> Event<'a> {
     }
 
     fn attribute(&self, name: &str) -> Option<&Attribute<'a>> {
-        self.attributes
-            .iter()
-            .find(|attribute| attribute.name == name)
+        self.attributes.iter().find(|attribute| attribute.name == name)
     }
 
     fn text(&self, name: &str) -> Option<&str> {
-        self.attribute(name)
-            .map(|attribute| attribute.text.as_ref())
+        self.attribute(name).map(|attribute| attribute.text.as_ref())
     }
 
     /// A required attribute: a text, and not an empty one.
@@ -245,15 +213,8 @@ impl<'a> Event<'a> {
     fn collect(self, index: usize, setting: Setting<'_>) -> Result<Collected, Rejected> {
         let message_id = self.message_id(setting);
         match self.read(index, setting) {
-            Ok(event) => Ok(Collected {
-                message_id: message_id.map(Personal::new),
-                ..event
-            }),
-            Err(flaw) => Err(Rejected {
-                index,
-                message_id: message_id.map(Personal::new),
-                flaw,
-            }),
+            Ok(event) => Ok(Collected { message_id: message_id.map(Personal::new), ..event }),
+            Err(flaw) => Err(Rejected { index, message_id: message_id.map(Personal::new), flaw }),
         }
     }
 
@@ -279,18 +240,12 @@ impl<'a> Event<'a> {
         }
         self.required("source")?;
         let rule = rule(&setting.rules.events, self.required("type")?);
-        let (occurred_at, has_time) = time::occurred(
-            self.text("time").and_then(time::read),
-            None,
-            setting.received_at,
-        );
+        let (occurred_at, has_time) = time::occurred(self.text("time").and_then(time::read), None, setting.received_at);
         let mut values = Values::new(setting.fields);
         self.take_data(&mut values)?;
         self.take_attributes(&mut values);
         Ok(Collected {
-            kind: rule
-                .and_then(|rule| rule.treat_as.as_deref())
-                .map_or(CollectedKind::Record, kind),
+            kind: rule.and_then(|rule| rule.treat_as.as_deref()).map_or(CollectedKind::Record, kind),
             index,
             message_id: None,
             content_hash: self.content_hash(),
@@ -387,14 +342,8 @@ impl<'a> Event<'a> {
 
 /// CloudEvents 1.0 §3.1: names are lower-case letters and digits.
 fn named(name: Cow<'_, str>) -> Result<Cow<'_, str>, Flaw> {
-    let good = name
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    if good && (1..=64).contains(&name.len()) {
-        Ok(name)
-    } else {
-        Err(Flaw::Malformed)
-    }
+    let good = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if good && (1..=64).contains(&name.len()) { Ok(name) } else { Err(Flaw::Malformed) }
 }
 
 /// Decodes a header's value (CloudEvents HTTP binding §3.1.3.2): a double-quoted string is undone,
@@ -428,9 +377,7 @@ fn decoded(value: &[u8]) -> Result<String, Flaw> {
             return Err(refused);
         }
     }
-    let decoded = percent_decode_str(&plain)
-        .decode_utf8()
-        .map_err(|_| refused)?;
+    let decoded = percent_decode_str(&plain).decode_utf8().map_err(|_| refused)?;
     if decoded.chars().any(char::is_control) {
         return Err(refused);
     }
@@ -444,12 +391,10 @@ fn is_json(content_type: &str) -> bool {
 
 /// The first rule whose pattern fits.
 fn rule<'r>(rules: &'r [EventRule], name: &str) -> Option<&'r EventRule> {
-    rules
-        .iter()
-        .find(|rule| match rule.pattern.strip_suffix('*') {
-            Some(prefix) => name.starts_with(prefix),
-            None => name == rule.pattern,
-        })
+    rules.iter().find(|rule| match rule.pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == rule.pattern,
+    })
 }
 
 fn kind(name: &str) -> CollectedKind {
@@ -465,9 +410,5 @@ fn kind(name: &str) -> CollectedKind {
 
 /// The purposes an event may serve at most. An empty list serves none.
 fn purposes(list: &str) -> Vec<PurposeId> {
-    list.split(',')
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-        .map(PurposeId::new)
-        .collect()
+    list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(PurposeId::new).collect()
 }

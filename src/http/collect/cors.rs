@@ -23,9 +23,7 @@ pub fn is_preflight(request: &Request<'_>) -> bool {
 pub fn preflight<'o>(request: &Request<'_>, origins: impl IntoIterator<Item = &'o str>) -> Reply {
     let mut headers = granted(request, origins);
     if headers.len() > 1 {
-        let asked = request
-            .header("access-control-request-headers")
-            .unwrap_or_default();
+        let asked = request.header("access-control-request-headers").unwrap_or_default();
         let events: BTreeSet<String> = asked
             .split(',')
             .map(|name| name.trim().to_ascii_lowercase())
@@ -37,10 +35,7 @@ pub fn preflight<'o>(request: &Request<'_>, origins: impl IntoIterator<Item = &'
             allowed.push_str(", ");
             allowed.push_str(&name);
         }
-        headers.push((
-            "access-control-allow-methods",
-            "GET, POST, OPTIONS".to_owned(),
-        ));
+        headers.push(("access-control-allow-methods", "GET, POST, OPTIONS".to_owned()));
         headers.push(("access-control-max-age", "3600".to_owned()));
         headers.push(("access-control-allow-headers", allowed));
     }
@@ -50,10 +45,7 @@ pub fn preflight<'o>(request: &Request<'_>, origins: impl IntoIterator<Item = &'
 /// The headers that every reply to a collector path needs, errors too, or the page cannot read it:
 /// `Vary` always, the origin itself if it is listed, never `*`.
 #[must_use]
-pub fn granted<'o>(
-    request: &Request<'_>,
-    origins: impl IntoIterator<Item = &'o str>,
-) -> Vec<(&'static str, String)> {
+pub fn granted<'o>(request: &Request<'_>, origins: impl IntoIterator<Item = &'o str>) -> Vec<(&'static str, String)> {
     let mut headers = vec![("vary", "Origin".to_owned())];
     if let Some(origin) = origin(request)
         && origins.into_iter().any(|listed| listed == origin)
@@ -89,10 +81,7 @@ fn origin<'a>(request: &Request<'a>) -> Option<&'a str> {
 
 fn is_event_header(name: &str) -> bool {
     name.strip_prefix("ce-").is_some_and(|rest| {
-        (1..=64).contains(&rest.len())
-            && rest
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        (1..=64).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
     })
 }
 
@@ -103,13 +92,7 @@ mod tests {
     const SHOP: &str = "https://shop.example";
 
     fn options<'a>(headers: &'a [(&'a str, &'a [u8])]) -> Request<'a> {
-        Request {
-            method: "OPTIONS",
-            path: "/v1/t",
-            query: "",
-            headers,
-            body: b"",
-        }
+        Request { method: "OPTIONS", path: "/v1/t", query: "", headers, body: b"" }
     }
 
     #[test]
@@ -120,21 +103,10 @@ mod tests {
             ("access-control-request-headers", b"CE-Id, x-secret, ce-\"x"),
         ];
         let reply = preflight(&options(&asked), [SHOP]);
-        assert_eq!(
-            (reply.status, reply.header("access-control-allow-origin")),
-            (204, Some(SHOP))
-        );
-        assert!(
-            reply
-                .header("access-control-allow-headers")
-                .unwrap()
-                .ends_with("x-retry-count, ce-id")
-        );
+        assert_eq!((reply.status, reply.header("access-control-allow-origin")), (204, Some(SHOP)));
+        assert!(reply.header("access-control-allow-headers").unwrap().ends_with("x-retry-count, ce-id"));
         let reply = preflight(&options(&asked), ["https://other.example"]);
-        assert_eq!(
-            (reply.status, reply.header("access-control-allow-origin")),
-            (204, None)
-        );
+        assert_eq!((reply.status, reply.header("access-control-allow-origin")), (204, None));
         assert_eq!(reply.header("vary"), Some("Origin"));
     }
 
@@ -145,9 +117,6 @@ mod tests {
         assert!(ok(&[]) && ok(&[("origin", SHOP.as_bytes())]));
         assert!(!ok(&[("origin", b"null")]));
         assert!(!ok(&[("origin", b"https://evil.example")]));
-        assert!(!ok(&[
-            ("origin", SHOP.as_bytes()),
-            ("origin", b"https://evil.example")
-        ]));
+        assert!(!ok(&[("origin", SHOP.as_bytes()), ("origin", b"https://evil.example")]));
     }
 }

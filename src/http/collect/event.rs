@@ -35,12 +35,7 @@ impl<'p> Values<'p> {
     /// No values yet.
     #[must_use]
     pub fn new(declared: &'p BTreeMap<FieldPath, Field>) -> Self {
-        Self {
-            declared,
-            path: String::with_capacity(64),
-            kept: Vec::new(),
-            undeclared: Vec::new(),
-        }
+        Self { declared, path: String::with_capacity(64), kept: Vec::new(), undeclared: Vec::new() }
     }
 
     /// Takes the value at `path` and everything under it.
@@ -117,8 +112,7 @@ impl<'p> Values<'p> {
             return;
         };
         if !self.kept.iter().any(|(known, _)| known == path) {
-            self.kept
-                .push((path.clone(), Personal::new(value.raw().to_owned())));
+            self.kept.push((path.clone(), Personal::new(value.raw().to_owned())));
         }
     }
 
@@ -128,8 +122,7 @@ impl<'p> Values<'p> {
             return false;
         };
         if !self.kept.iter().any(|(known, _)| known == path) {
-            self.kept
-                .push((path.clone(), Personal::new(json.to_owned())));
+            self.kept.push((path.clone(), Personal::new(json.to_owned())));
         }
         true
     }
@@ -150,19 +143,14 @@ impl<'p> Values<'p> {
 fn reportable(path: &str) -> FieldPath {
     let plain = |part: &str| {
         let digits = part.bytes().filter(u8::is_ascii_digit).count();
-        let named = part.chars().all(|character| {
-            character.is_alphanumeric() || matches!(character, '_' | '-' | '$' | ' ')
-        });
+        let named =
+            part.chars().all(|character| character.is_alphanumeric() || matches!(character, '_' | '-' | '$' | ' '));
         named && digits <= 6 && (1..=64).contains(&part.len())
     };
     if path.len() <= LONGEST_NAME && path.split('.').all(plain) {
         return FieldPath::new(path);
     }
-    let mut parts: Vec<&str> = path
-        .split('.')
-        .take_while(|part| plain(part))
-        .take(4)
-        .collect();
+    let mut parts: Vec<&str> = path.split('.').take_while(|part| plain(part)).take(4).collect();
     parts.push("*");
     FieldPath::new(&parts.join("."))
 }
@@ -179,21 +167,14 @@ pub enum Identifier {
 
 /// Reads an identifier. A number is taken digit by digit, never through a float.
 #[must_use]
-pub fn identifier(
-    value: Option<Value<'_, '_>>,
-    kind: IdentifierKind,
-    pointer: &'static str,
-) -> Identifier {
+pub fn identifier(value: Option<Value<'_, '_>>, kind: IdentifierKind, pointer: &'static str) -> Identifier {
     let Some(value) = value.filter(|value| !value.is_blank()) else {
         return Identifier::Absent;
     };
     match plain_text(value) {
-        Some(text) => Identifier::Named(RawIdentifier {
-            kind,
-            namespace: String::new(),
-            text: Personal::new(text),
-            pointer,
-        }),
+        Some(text) => {
+            Identifier::Named(RawIdentifier { kind, namespace: String::new(), text: Personal::new(text), pointer })
+        }
         None => Identifier::Invalid,
     }
 }

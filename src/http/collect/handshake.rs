@@ -18,32 +18,18 @@ pub fn is_asked(request: &Request<'_>) -> bool {
 ///
 /// `WebHook-Request-Callback` is never called: it would let strangers send requests from inside.
 #[must_use]
-pub fn answer<'o>(
-    request: &Request<'_>,
-    origins: impl IntoIterator<Item = &'o str>,
-    rate: u32,
-) -> Reply {
+pub fn answer<'o>(request: &Request<'_>, origins: impl IntoIterator<Item = &'o str>, rate: u32) -> Reply {
     let allow = ("allow", "POST, OPTIONS".to_owned());
     let asked = request.header("webhook-request-origin").unwrap_or_default();
     let listed = request.lines("webhook-request-origin").count() == 1
-        && origins
-            .into_iter()
-            .any(|origin| origin.eq_ignore_ascii_case(asked));
+        && origins.into_iter().any(|origin| origin.eq_ignore_ascii_case(asked));
     if !listed {
         return Reply::empty(405, vec![allow]);
     }
-    let wanted = request
-        .header("webhook-request-rate")
-        .and_then(|text| text.parse::<u32>().ok());
-    let rate = wanted
-        .filter(|wanted| *wanted > 0)
-        .map_or(rate, |wanted| wanted.min(rate));
+    let wanted = request.header("webhook-request-rate").and_then(|text| text.parse::<u32>().ok());
+    let rate = wanted.filter(|wanted| *wanted > 0).map_or(rate, |wanted| wanted.min(rate));
     Reply::empty(
         200,
-        vec![
-            allow,
-            ("webhook-allowed-origin", asked.to_owned()),
-            ("webhook-allowed-rate", rate.to_string()),
-        ],
+        vec![allow, ("webhook-allowed-origin", asked.to_owned()), ("webhook-allowed-rate", rate.to_string())],
     )
 }

@@ -93,11 +93,7 @@ impl<'a> Document<'a> {
 
     fn at(&self, at: usize) -> Option<Value<'_, 'a>> {
         let node = self.nodes.get(at)?;
-        Some(Value {
-            document: self,
-            at,
-            node,
-        })
+        Some(Value { document: self, at, node })
     }
 
     fn slice(&self, span: (usize, usize)) -> &'a str {
@@ -145,10 +141,7 @@ impl<'a> Keys<'a> {
 
     fn check(mut self) -> Result<(), Flaw> {
         self.many.sort_unstable();
-        let twice = self
-            .many
-            .windows(2)
-            .any(|pair| matches!(pair, [one, other] if one == other));
+        let twice = self.many.windows(2).any(|pair| matches!(pair, [one, other] if one == other));
         if twice {
             return Err(Flaw::DuplicateJsonKey);
         }
@@ -175,10 +168,7 @@ impl<'d, 'a> Value<'d, 'a> {
         if self.node.kind != Kind::Text {
             return None;
         }
-        let inner = self
-            .raw()
-            .get(1..self.raw().len().saturating_sub(1))
-            .unwrap_or_default();
+        let inner = self.raw().get(1..self.raw().len().saturating_sub(1)).unwrap_or_default();
         Some(unescaped(inner, self.node.escaped))
     }
 
@@ -202,31 +192,20 @@ impl<'d, 'a> Value<'d, 'a> {
     #[must_use]
     pub fn member(self, name: &str) -> Option<Self> {
         self.members_raw().find_map(|(key, escaped, value)| {
-            let found = if escaped {
-                unescaped(key, true) == name
-            } else {
-                key == name
-            };
+            let found = if escaped { unescaped(key, true) == name } else { key == name };
             found.then_some(value)
         })
     }
 
     /// The members of an object in their order; none for other kinds.
     pub fn members(self) -> impl Iterator<Item = (Cow<'a, str>, Value<'d, 'a>)> {
-        self.members_raw()
-            .map(|(key, escaped, value)| (unescaped(key, escaped), value))
+        self.members_raw().map(|(key, escaped, value)| (unescaped(key, escaped), value))
     }
 
     /// The members with their keys as written, and whether those hold escapes.
     pub fn members_raw(self) -> impl Iterator<Item = (&'a str, bool, Value<'d, 'a>)> {
         let object = self.node.kind == Kind::Object;
-        self.children(object).map(|value| {
-            (
-                value.document.slice(value.node.key),
-                value.node.key_escaped,
-                value,
-            )
-        })
+        self.children(object).map(|value| (value.document.slice(value.node.key), value.node.key_escaped, value))
     }
 
     /// The elements of an array; none for other kinds.
@@ -288,9 +267,7 @@ fn unescaped(text: &str, escaped: bool) -> Cow<'_, str> {
 
 /// The value of four hexadecimal digits; out of range for anything else.
 pub(super) fn hexadecimal(bytes: &[u8]) -> u32 {
-    let digits = bytes
-        .get(..4)
-        .and_then(|four| std::str::from_utf8(four).ok());
+    let digits = bytes.get(..4).and_then(|four| std::str::from_utf8(four).ok());
     digits
         .filter(|four| four.bytes().all(|digit| digit.is_ascii_hexdigit()))
         .and_then(|four| u32::from_str_radix(four, 16).ok())

@@ -79,10 +79,7 @@ fn basic(credentials: &str) -> Result<Zeroizing<String>, Refusal> {
         return Err(Refusal::Key);
     }
     let bytes = credentials.as_bytes();
-    let decoded = BASE64
-        .decode(bytes)
-        .or_else(|_| BASE64_NOPAD.decode(bytes))
-        .map_err(|_| Refusal::Key)?;
+    let decoded = BASE64.decode(bytes).or_else(|_| BASE64_NOPAD.decode(bytes)).map_err(|_| Refusal::Key)?;
     let mut text = Zeroizing::new(String::from_utf8(decoded).map_err(|_| Refusal::Key)?);
     if text.ends_with(':') {
         text.pop();
@@ -114,13 +111,7 @@ mod tests {
     use super::*;
 
     fn key(headers: &[(&str, &[u8])], query: &str, body: &str) -> Result<String, Refusal> {
-        let request = Request {
-            method: "POST",
-            path: "/v1/track",
-            query,
-            headers,
-            body: b"",
-        };
+        let request = Request { method: "POST", path: "/v1/track", query, headers, body: b"" };
         let key = with_body(before_body(&request)?, body.as_bytes())?;
         Ok(key.as_str().to_owned())
     }
@@ -133,43 +124,18 @@ mod tests {
         assert_eq!(key(&[("authorization", b"Bearer WK")], "", "[1]"), found);
         assert_eq!(key(&[("x-write-key", b"WK")], "", ""), found);
         assert_eq!(key(&[], "a=b&writeKey=WK", ""), found);
-        assert_eq!(
-            key(&[], "", r#"{"a":{"writeKey":"no"},"writeKey":"WK"}"#),
-            found
-        );
-        assert_eq!(
-            key(
-                &[("authorization", b"Basic V0s6")],
-                "writeKey=WK",
-                r#"{"writeKey":"WK"}"#
-            ),
-            found
-        );
-        assert_eq!(
-            key(&[("authorization", b"Basic YTpiOg==")], "", ""),
-            Ok("a:b".to_owned())
-        );
+        assert_eq!(key(&[], "", r#"{"a":{"writeKey":"no"},"writeKey":"WK"}"#), found);
+        assert_eq!(key(&[("authorization", b"Basic V0s6")], "writeKey=WK", r#"{"writeKey":"WK"}"#), found);
+        assert_eq!(key(&[("authorization", b"Basic YTpiOg==")], "", ""), Ok("a:b".to_owned()));
     }
 
     #[test]
     fn none_and_two_that_differ_are_refused_alike() {
         for (headers, query, body) in [
             (&[][..], "", "{}"),
-            (
-                &[("authorization", &b"Basic V0s6"[..])][..],
-                "",
-                r#"{"writeKey":"other"}"#,
-            ),
-            (
-                &[("authorization", &b"Basic V0s6"[..])][..],
-                "writeKey=other",
-                "",
-            ),
-            (
-                &[("authorization", &b"Digest x"[..])][..],
-                "writeKey=WK",
-                "",
-            ),
+            (&[("authorization", &b"Basic V0s6"[..])][..], "", r#"{"writeKey":"other"}"#),
+            (&[("authorization", &b"Basic V0s6"[..])][..], "writeKey=other", ""),
+            (&[("authorization", &b"Digest x"[..])][..], "writeKey=WK", ""),
             (&[("authorization", &b"Basic !"[..])][..], "", ""),
             (&[][..], "", r#"{"writeKey":7}"#),
         ] {

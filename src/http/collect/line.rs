@@ -59,7 +59,9 @@ struct Column {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderMistake {
     /// A column has no name, or a part of its path is empty.
-    #[error("column {0} of the first row has no name or an empty part; the first row names the fields: user_id,timestamp,traits.email")]
+    #[error(
+        "column {0} of the first row has no name or an empty part; the first row names the fields: user_id,timestamp,traits.email"
+    )]
     Nameless(usize),
     /// A column stands twice, or is a part of another's path.
     #[error("column {0} of the first row stands twice or lies inside another one")]

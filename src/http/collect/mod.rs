@@ -117,13 +117,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            body: 4 << 20,
-            batch: 2_500,
-            segment_event: 32 << 10,
-            event: 256 << 10,
-            message_id: 256,
-        }
+        Self { body: 4 << 20, batch: 2_500, segment_event: 32 << 10, event: 256 << 10, message_id: 256 }
     }
 }
 
@@ -150,11 +144,7 @@ pub struct Setting<'p> {
 /// # Errors
 /// A [`Refusal`] of the whole request: nothing in it is usable. A flaw of the only event of a
 /// request refuses the request.
-pub fn parse(
-    request: &Request<'_>,
-    route: &Route<'_>,
-    setting: Setting<'_>,
-) -> Result<Parsed, Refusal> {
+pub fn parse(request: &Request<'_>, route: &Route<'_>, setting: Setting<'_>) -> Result<Parsed, Refusal> {
     if !route.serves(setting.rules.protocol) {
         return Err(Refusal::Key);
     }
@@ -162,10 +152,7 @@ pub fn parse(
         Route::Event(call) => segment::single(request.body, *call, setting)?,
         Route::Batch => segment::batch(request.body, setting)?,
         Route::Merge => segment::single(request.body, route::Call::Merge, setting)?,
-        Route::Metrics => Parsed {
-            items: Vec::new(),
-            form: Form::Batch,
-        },
+        Route::Metrics => Parsed { items: Vec::new(), form: Form::Batch },
         Route::Pixel(call) => rudderstack::pixel(request, *call, setting)?,
         Route::Events => cloudevents::parse(request, setting)?,
         Route::Settings { .. } | Route::SourceConfig => return Err(Refusal::NotFound),
@@ -198,10 +185,7 @@ impl Setting<'_> {
 /// The one event of a request that holds no list.
 fn single(outcome: Result<Collected, Rejected>) -> Result<Parsed, Refusal> {
     match outcome {
-        Ok(event) => Ok(Parsed {
-            items: vec![Ok(event)],
-            form: Form::Single,
-        }),
+        Ok(event) => Ok(Parsed { items: vec![Ok(event)], form: Form::Single }),
         Err(rejected) => Err(Refusal::Event(rejected.flaw)),
     }
 }

@@ -16,21 +16,11 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Reads one value and nothing but white space around it.
     pub(super) fn read(bytes: &'a [u8], most_keys: usize) -> Result<Vec<Node>, Flaw> {
-        let mut reader = Self {
-            bytes,
-            at: 0,
-            keys: 0,
-            most_keys,
-            nodes: Vec::with_capacity(bytes.len() / 16 + 8),
-        };
+        let mut reader = Self { bytes, at: 0, keys: 0, most_keys, nodes: Vec::with_capacity(bytes.len() / 16 + 8) };
         reader.skip_blanks();
         reader.value((0, 0), false, 0)?;
         reader.skip_blanks();
-        if reader.at == bytes.len() {
-            Ok(reader.nodes)
-        } else {
-            Err(Flaw::Malformed)
-        }
+        if reader.at == bytes.len() { Ok(reader.nodes) } else { Err(Flaw::Malformed) }
     }
 
     /// Reads a value. The recursion is bounded by [`DEPTH`].
@@ -142,10 +132,8 @@ impl<'a> Reader<'a> {
         let mut escaped = false;
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
-            let plain = rest
-                .iter()
-                .position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20)
-                .ok_or(Flaw::Malformed)?;
+            let plain =
+                rest.iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20).ok_or(Flaw::Malformed)?;
             self.at += plain;
             match self.peek() {
                 Some(b'"') => {

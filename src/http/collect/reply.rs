@@ -63,22 +63,8 @@ pub struct Audience {
 /// The single event of a request that turns out `rejected` is 400, as it would be if it had been
 /// refused at once.
 #[must_use]
-pub fn verdicts(
-    outcomes: &[Outcome<'_>],
-    form: Form,
-    unsettled: &[RecipientId],
-    audience: Audience,
-) -> Reply {
-    if let (
-        Form::Single,
-        [
-            Outcome {
-                verdict: Verdict::Rejected(flaw),
-                ..
-            },
-        ],
-    ) = (form, outcomes)
-    {
+pub fn verdicts(outcomes: &[Outcome<'_>], form: Form, unsettled: &[RecipientId], audience: Audience) -> Reply {
+    if let (Form::Single, [Outcome { verdict: Verdict::Rejected(flaw), .. }]) = (form, outcomes) {
         return refused(Refusal::Event(*flaw));
     }
     // `rudder-sdk-python` and its kin want exactly 200, and read nothing.
@@ -123,10 +109,7 @@ fn line(body: &mut String, outcome: Outcome<'_>, audience: Audience) {
     body.push_str(&quoted(name));
     match verdict {
         Verdict::Refused(reasons) => {
-            let reasons: Vec<String> = reasons
-                .iter()
-                .map(|reason| quoted(reason.as_str()))
-                .collect();
+            let reasons: Vec<String> = reasons.iter().map(|reason| quoted(reason.as_str())).collect();
             body.push_str(&format!(",\"reasons\":[{}]", reasons.join(",")));
         }
         Verdict::Rejected(flaw) => {
@@ -152,9 +135,7 @@ pub fn refused(refusal: Refusal) -> Reply {
     let mut reply = problem(refusal.status(), refusal.code(), &refusal.to_string());
     if refusal == Refusal::Key {
         // Not `Basic`: a browser would ask its user for a name and a password.
-        reply
-            .headers
-            .push(("www-authenticate", "Bearer".to_owned()));
+        reply.headers.push(("www-authenticate", "Bearer".to_owned()));
     }
     reply
 }
@@ -174,21 +155,11 @@ pub enum Later {
 #[must_use]
 pub fn later(why: Later, seconds: u64) -> Reply {
     let (status, code, title) = match why {
-        Later::Busy => (
-            429,
-            "too_many_requests",
-            "too much arrives at once; send this again later",
-        ),
-        Later::Stopping => (
-            503,
-            "unavailable",
-            "the gateway is starting or stopping; send this again later",
-        ),
+        Later::Busy => (429, "too_many_requests", "too much arrives at once; send this again later"),
+        Later::Stopping => (503, "unavailable", "the gateway is starting or stopping; send this again later"),
     };
     let mut reply = problem(status, code, title);
-    reply
-        .headers
-        .push(("retry-after", seconds.clamp(1, 300).to_string()));
+    reply.headers.push(("retry-after", seconds.clamp(1, 300).to_string()));
     reply
 }
 
@@ -197,9 +168,7 @@ pub fn later(why: Later, seconds: u64) -> Reply {
 fn problem(status: u16, code: &str, title: &str) -> Reply {
     let title = quoted(title);
     let code = quoted(code);
-    let body = format!(
-        r#"{{"type":"about:blank","title":{title},"status":{status},"code":{code},"message":{title}}}"#
-    );
+    let body = format!(r#"{{"type":"about:blank","title":{title},"status":{status},"code":{code},"message":{title}}}"#);
     Reply::new(status, "application/problem+json", body.into_bytes())
 }
 
@@ -258,84 +227,46 @@ impl Reply {
 mod tests {
     use super::*;
 
-    fn text(
-        outcomes: &[Outcome<'_>],
-        trust: Trust,
-        protocol: Protocol,
-        accepts_json: bool,
-    ) -> String {
-        let audience = Audience {
-            trust,
-            protocol,
-            accepts_json,
-        };
+    fn text(outcomes: &[Outcome<'_>], trust: Trust, protocol: Protocol, accepts_json: bool) -> String {
+        let audience = Audience { trust, protocol, accepts_json };
         let unsettled = [RecipientId::new("mail")];
         let reply = verdicts(outcomes, Form::Batch, &unsettled, audience);
-        assert_eq!(
-            (reply.status, reply.header("cache-control")),
-            (200, Some("no-store"))
-        );
+        assert_eq!((reply.status, reply.header("cache-control")), (200, Some("no-store")));
         String::from_utf8(reply.body).unwrap()
     }
 
     #[test]
     fn a_public_key_sees_no_more_than_accepted_and_rejected() {
         let of = |verdict| {
-            let outcome = Outcome {
-                index: 0,
-                message_id: Some("n-\"1"),
-                verdict,
-            };
+            let outcome = Outcome { index: 0, message_id: Some("n-\"1"), verdict };
             text(&[outcome], Trust::Public, Protocol::Segment, false)
         };
         let accepted = of(Verdict::Accepted);
-        assert_eq!(
-            accepted,
-            r#"{"success":true,"results":[{"index":0,"messageId":"n-\"1","verdict":"accepted"}]}"#
-        );
+        assert_eq!(accepted, r#"{"success":true,"results":[{"index":0,"messageId":"n-\"1","verdict":"accepted"}]}"#);
         assert_eq!(of(Verdict::Duplicate), accepted);
         assert_eq!(of(Verdict::Refused(&[Reason::Erased])), accepted);
-        assert!(
-            of(Verdict::Rejected(Flaw::EventTooLarge))
-                .contains(r#""rejected","code":"event_too_large""#)
-        );
+        assert!(of(Verdict::Rejected(Flaw::EventTooLarge)).contains(r#""rejected","code":"event_too_large""#));
     }
 
     #[test]
     fn a_server_key_sees_everything() {
         let outcomes = [
-            Outcome {
-                index: 0,
-                message_id: None,
-                verdict: Verdict::Refused(&[Reason::Objected, Reason::NoConsent]),
-            },
-            Outcome {
-                index: 1,
-                message_id: Some("a\n/s"),
-                verdict: Verdict::Duplicate,
-            },
+            Outcome { index: 0, message_id: None, verdict: Verdict::Refused(&[Reason::Objected, Reason::NoConsent]) },
+            Outcome { index: 1, message_id: Some("a\n/s"), verdict: Verdict::Duplicate },
         ];
         let expected = concat!(
             r#"{"success":true,"results":[{"index":0,"verdict":"refused","reasons":["objected","no_consent"]},"#,
             r#"{"index":1,"messageId":"a","verdict":"duplicate"}],"unsettled":["mail"]}"#
         );
-        assert_eq!(
-            text(&outcomes, Trust::Server, Protocol::CloudEvents, false),
-            expected
-        );
-        assert_eq!(
-            text(&outcomes, Trust::Server, Protocol::Rudderstack, false),
-            "ok"
-        );
+        assert_eq!(text(&outcomes, Trust::Server, Protocol::CloudEvents, false), expected);
+        assert_eq!(text(&outcomes, Trust::Server, Protocol::Rudderstack, false), "ok");
     }
 
     #[test]
     fn problems_have_a_message_and_ask_for_no_longer_than_clients_wait() {
         let reply = refused(Refusal::BatchTooLong);
         let body = String::from_utf8(reply.body).unwrap();
-        assert!(
-            body.contains(r#""code":"batch_too_long""#) && body.contains(r#""message":"the batch"#)
-        );
+        assert!(body.contains(r#""code":"batch_too_long""#) && body.contains(r#""message":"the batch"#));
         assert_eq!(later(Later::Busy, 9_000).header("retry-after"), Some("300"));
         assert_eq!(later(Later::Stopping, 0).status, 503);
         assert_eq!(pixel().body.len(), 43);

@@ -22,10 +22,7 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// The values of a header, line by line; the name in lower case.
     pub fn lines(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
-        self.headers
-            .iter()
-            .filter(move |(line, _)| line.eq_ignore_ascii_case(name))
-            .map(|(_, value)| *value)
+        self.headers.iter().filter(move |(line, _)| line.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
 
     /// The first value of a header, if it is text; the name in lower case.
@@ -37,20 +34,16 @@ impl<'a> Request<'a> {
 
     /// The pairs of the query, decoded as forms are. A pair that is not UTF-8 is left out.
     pub fn pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
-        self.query
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .filter_map(|pair| {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                Some((form_decoded(name)?, form_decoded(value)?))
-            })
+        self.query.split('&').filter(|pair| !pair.is_empty()).filter_map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Some((form_decoded(name)?, form_decoded(value)?))
+        })
     }
 
     /// Whether the client takes JSON as an answer by name, as RudderStack's browser SDK says.
     #[must_use]
     pub fn accepts_json(&self) -> bool {
-        self.header("accept")
-            .is_some_and(|accept| accept.to_ascii_lowercase().contains("json"))
+        self.header("accept").is_some_and(|accept| accept.to_ascii_lowercase().contains("json"))
     }
 }
 

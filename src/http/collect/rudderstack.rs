@@ -37,31 +37,19 @@ pub fn source_config(source: &str, key: &str, updated_at: Timestamp) -> Reply {
 }
 
 /// The two identifiers of `mergeProperties: [{type, value}, {type, value}]`.
-pub(super) fn merged(
-    stated: Option<Value<'_, '_>>,
-) -> Result<(RawIdentifier, RawIdentifier), Flaw> {
+pub(super) fn merged(stated: Option<Value<'_, '_>>) -> Result<(RawIdentifier, RawIdentifier), Flaw> {
     let mut elements = stated.ok_or(Flaw::Malformed)?.elements();
     let (Some(one), Some(other), None) = (elements.next(), elements.next(), elements.next()) else {
         return Err(Flaw::Malformed);
     };
     let read = |element: Value<'_, '_>, pointer| {
         let kind = element.member("type").and_then(Value::text);
-        let kind = kind
-            .and_then(|kind| kind_named(&kind))
-            .ok_or(Flaw::Malformed)?;
+        let kind = kind.and_then(|kind| kind_named(&kind)).ok_or(Flaw::Malformed)?;
         let value = element.member("value").filter(|value| !value.is_blank());
         let text = value.and_then(plain_text).ok_or(Flaw::IdentifierInvalid)?;
-        Ok(RawIdentifier {
-            kind,
-            namespace: String::new(),
-            text: Personal::new(text),
-            pointer,
-        })
+        Ok(RawIdentifier { kind, namespace: String::new(), text: Personal::new(text), pointer })
     };
-    Ok((
-        read(one, "/mergeProperties/0/value")?,
-        read(other, "/mergeProperties/1/value")?,
-    ))
+    Ok((read(one, "/mergeProperties/0/value")?, read(other, "/mergeProperties/1/value")?))
 }
 
 fn kind_named(name: &str) -> Option<IdentifierKind> {
@@ -71,9 +59,7 @@ fn kind_named(name: &str) -> Option<IdentifierKind> {
         "user_id" | "userId" => IdentifierKind::UserId,
         "anonymous_id" | "anonymousId" => IdentifierKind::AnonymousId,
         name => {
-            let named = name
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+            let named = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
             if !named || !(1..=64).contains(&name.len()) {
                 return None;
             }
@@ -84,11 +70,7 @@ fn kind_named(name: &str) -> Option<IdentifierKind> {
 
 /// A pixel: the event stands in the query. Only a collector whose rules say `get` takes it, for a
 /// query ends in other people's logs.
-pub(super) fn pixel(
-    request: &Request<'_>,
-    call: Call,
-    setting: Setting<'_>,
-) -> Result<Parsed, Refusal> {
+pub(super) fn pixel(request: &Request<'_>, call: Call, setting: Setting<'_>) -> Result<Parsed, Refusal> {
     if !setting.rules.get {
         return Err(Refusal::NotFound);
     }
@@ -98,8 +80,8 @@ pub(super) fn pixel(
         let pair = |name: &str| format!("{}:{}", quoted(name), quoted(&value));
         match name.as_ref() {
             "writeKey" => {}
-            "userId" | "anonymousId" | "messageId" | "event" | "name" | "category"
-            | "timestamp" | "originalTimestamp" | "sentAt" => members.push(pair(&name)),
+            "userId" | "anonymousId" | "messageId" | "event" | "name" | "category" | "timestamp"
+            | "originalTimestamp" | "sentAt" => members.push(pair(&name)),
             name => properties.push(pair(name.strip_prefix("properties.").unwrap_or(name))),
         }
     }

@@ -29,12 +29,9 @@ pub(super) fn preferences<'a>(context: Option<Value<'_, 'a>>) -> Preferences<'a>
         Kind::Null => Preferences::Absent,
         Kind::Object => match consent.member("categoryPreferences") {
             None => Preferences::Absent,
-            Some(stated) if stated.kind() == Kind::Object => Preferences::Stated(
-                stated
-                    .members()
-                    .map(|(id, choice)| (id, choice.boolean()))
-                    .collect(),
-            ),
+            Some(stated) if stated.kind() == Kind::Object => {
+                Preferences::Stated(stated.members().map(|(id, choice)| (id, choice.boolean())).collect())
+            }
             Some(_) => Preferences::Unreadable,
         },
         _ => Preferences::Unreadable,
@@ -72,24 +69,15 @@ fn ids<'a>(list: Option<Value<'_, 'a>>) -> Ids<'a> {
             }
             ids
         }
-        Kind::Object => Ids {
-            ids: list.members().map(|(id, _)| id).collect(),
-            unreadable: false,
-        },
-        _ => Ids {
-            ids: Vec::new(),
-            unreadable: true,
-        },
+        Kind::Object => Ids { ids: list.members().map(|(id, _)| id).collect(), unreadable: false },
+        _ => Ids { ids: Vec::new(), unreadable: true },
     }
 }
 
 /// Which recipients the sender leaves in, from the `integrations` of batch and item; the item's word
 /// on a name wins. What cannot be read leaves nobody in; an empty array is an empty object, for PHP
 /// writes it so.
-pub(super) fn narrowing<'d, 'a: 'd>(
-    stated: [Option<Value<'d, 'a>>; 2],
-    rules: &CollectorRules,
-) -> Narrowing {
+pub(super) fn narrowing<'d, 'a: 'd>(stated: [Option<Value<'d, 'a>>; 2], rules: &CollectorRules) -> Narrowing {
     let mut wishes: Vec<(Cow<'_, str>, bool)> = Vec::new();
     for stated in stated.into_iter().flatten() {
         if stated.kind() == Kind::Null {
@@ -97,10 +85,7 @@ pub(super) fn narrowing<'d, 'a: 'd>(
         }
         let empty_array = stated.kind() == Kind::Array && stated.elements().next().is_none();
         if stated.kind() != Kind::Object && !empty_array {
-            return Narrowing {
-                only: Some(Vec::new()),
-                except: Vec::new(),
-            };
+            return Narrowing { only: Some(Vec::new()), except: Vec::new() };
         }
         for (name, wish) in stated.members() {
             // Unknown names mean nobody; they also must not make this loop long.
@@ -124,8 +109,5 @@ pub(super) fn narrowing<'d, 'a: 'd>(
             .collect()
     };
     let nobody_else = wishes.iter().any(|(name, wish)| name == "All" && !wish);
-    Narrowing {
-        only: nobody_else.then(|| recipients(true)),
-        except: recipients(false),
-    }
+    Narrowing { only: nobody_else.then(|| recipients(true)), except: recipients(false) }
 }

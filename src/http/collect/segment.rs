@@ -41,15 +41,9 @@ pub(super) fn batch(body: &[u8], setting: Setting<'_>) -> Result<Parsed, Refusal
         signals: &signals,
         hash: general_hash(context, integrations),
     };
-    let items = items
-        .into_iter()
-        .enumerate()
-        .map(|(index, raw)| item(raw, index, None, Some(general), setting))
-        .collect();
-    Ok(Parsed {
-        items,
-        form: Form::Batch,
-    })
+    let items =
+        items.into_iter().enumerate().map(|(index, raw)| item(raw, index, None, Some(general), setting)).collect();
+    Ok(Parsed { items, form: Form::Batch })
 }
 
 /// One line of a file, with the time it says it happened at.
@@ -77,10 +71,7 @@ struct General<'d, 'a> {
     hash: Option<[u8; 32]>,
 }
 
-fn general_hash(
-    context: Option<Value<'_, '_>>,
-    integrations: Option<Value<'_, '_>>,
-) -> Option<[u8; 32]> {
+fn general_hash(context: Option<Value<'_, '_>>, integrations: Option<Value<'_, '_>>) -> Option<[u8; 32]> {
     if context.is_none() && integrations.is_none() {
         return None;
     }
@@ -101,9 +92,7 @@ fn part_document(part: Option<&[u8]>) -> Result<Option<Document<'_>>, Refusal> {
     if part.len() > GENERAL_BYTES {
         return Err(Refusal::Event(Flaw::EventTooLarge));
     }
-    Document::read_bounded(part, GENERAL_KEYS)
-        .map(Some)
-        .map_err(Refusal::Event)
+    Document::read_bounded(part, GENERAL_KEYS).map(Some).map_err(Refusal::Event)
 }
 
 fn item(
@@ -113,36 +102,20 @@ fn item(
     general: Option<General<'_, '_>>,
     setting: Setting<'_>,
 ) -> Result<Collected, Rejected> {
-    let rejected = |message_id, flaw| Rejected {
-        index,
-        message_id,
-        flaw,
-    };
+    let rejected = |message_id, flaw| Rejected { index, message_id, flaw };
     if raw.len() > setting.event_limit() {
         return Err(rejected(None, Flaw::EventTooLarge));
     }
     let document = Document::read(raw).map_err(|flaw| rejected(None, flaw))?;
-    let root = document
-        .root()
-        .filter(|root| root.kind() == Kind::Object)
-        .ok_or_else(|| rejected(None, Flaw::Malformed))?;
+    let root =
+        document.root().filter(|root| root.kind() == Kind::Object).ok_or_else(|| rejected(None, Flaw::Malformed))?;
     let members = Members::of(root);
-    let message_id = members
-        .message_id
-        .filter(|value| !value.is_blank())
-        .and_then(plain_text);
-    if message_id
-        .as_ref()
-        .is_some_and(|id| id.len() > setting.limits.message_id)
-    {
+    let message_id = members.message_id.filter(|value| !value.is_blank()).and_then(plain_text);
+    if message_id.as_ref().is_some_and(|id| id.len() > setting.limits.message_id) {
         return Err(rejected(None, Flaw::EventTooLarge));
     }
     match read(root, &members, call, general, setting) {
-        Ok(event) => Ok(Collected {
-            index,
-            message_id: message_id.map(Personal::new),
-            ..event
-        }),
+        Ok(event) => Ok(Collected { index, message_id: message_id.map(Personal::new), ..event }),
         Err(flaw) => Err(rejected(message_id.map(Personal::new), flaw)),
     }
 }
@@ -201,11 +174,7 @@ fn read(
 ) -> Result<Collected, Flaw> {
     let call = match call {
         Some(call) => call,
-        None => members
-            .kind
-            .and_then(Value::text)
-            .and_then(|text| Call::parse(&text))
-            .ok_or(Flaw::Malformed)?,
+        None => members.kind.and_then(Value::text).and_then(|text| Call::parse(&text)).ok_or(Flaw::Malformed)?,
     };
     let parties = parties(call, members, setting)?;
     let kind = kind(call, members, setting)?;
@@ -233,10 +202,7 @@ fn read(
         undeclared: values.undeclared,
         signals: signals(members, general, setting),
         narrowing: said::narrowing(
-            [
-                general.and_then(|general| general.integrations),
-                members.integrations,
-            ],
+            [general.and_then(|general| general.integrations), members.integrations],
             setting.rules,
         ),
         purposes: None,
@@ -269,27 +235,17 @@ fn parties(call: Call, members: &Members<'_, '_>, setting: Setting<'_>) -> Resul
         if setting.rules.trust == Trust::Public {
             return Err(Flaw::NeedsServerKey);
         }
-        return Ok(Parties {
-            identifiers: vec![one],
-            previous: Some(other),
-        });
+        return Ok(Parties { identifiers: vec![one], previous: Some(other) });
     }
     let user = identifier(members.user_id, IdentifierKind::UserId, "/userId");
-    let anonymous = identifier(
-        members.anonymous_id,
-        IdentifierKind::AnonymousId,
-        "/anonymousId",
-    );
+    let anonymous = identifier(members.anonymous_id, IdentifierKind::AnonymousId, "/anonymousId");
     let invalid = matches!(user, Identifier::Invalid) || matches!(anonymous, Identifier::Invalid);
     let names_user = matches!(user, Identifier::Named(_));
     let previous = match call {
         Call::Alias => previous(members)?,
         _ => None,
     };
-    let joins_users = names_user
-        && previous
-            .as_ref()
-            .is_some_and(|previous| previous.kind == IdentifierKind::UserId);
+    let joins_users = names_user && previous.as_ref().is_some_and(|previous| previous.kind == IdentifierKind::UserId);
     if joins_users && setting.rules.trust == Trust::Public {
         return Err(Flaw::NeedsServerKey);
     }
@@ -300,27 +256,16 @@ fn parties(call: Call, members: &Members<'_, '_>, setting: Setting<'_>) -> Resul
         }
     }
     if identifiers.is_empty() {
-        return Err(if invalid {
-            Flaw::IdentifierInvalid
-        } else {
-            Flaw::Malformed
-        });
+        return Err(if invalid { Flaw::IdentifierInvalid } else { Flaw::Malformed });
     }
-    Ok(Parties {
-        identifiers,
-        previous,
-    })
+    Ok(Parties { identifiers, previous })
 }
 
 /// The older identifier of an alias. The same as the event's own user id joins nobody: some SDKs
 /// send that when a known user is aliased again.
 fn previous(members: &Members<'_, '_>) -> Result<Option<RawIdentifier>, Flaw> {
-    let text =
-        |value: Option<Value<'_, '_>>| value.filter(|value| !value.is_blank()).and_then(plain_text);
-    let named = members
-        .previous_id
-        .filter(|value| !value.is_blank())
-        .ok_or(Flaw::Malformed)?;
+    let text = |value: Option<Value<'_, '_>>| value.filter(|value| !value.is_blank()).and_then(plain_text);
+    let named = members.previous_id.filter(|value| !value.is_blank()).ok_or(Flaw::Malformed)?;
     let previous = plain_text(named).ok_or(Flaw::IdentifierInvalid)?;
     if text(members.user_id).as_ref() == Some(&previous) {
         return Ok(None);
@@ -330,19 +275,10 @@ fn previous(members: &Members<'_, '_>) -> Result<Option<RawIdentifier>, Flaw> {
     } else {
         IdentifierKind::UserId
     };
-    Ok(Some(RawIdentifier {
-        kind,
-        namespace: String::new(),
-        text: Personal::new(previous),
-        pointer: "/previousId",
-    }))
+    Ok(Some(RawIdentifier { kind, namespace: String::new(), text: Personal::new(previous), pointer: "/previousId" }))
 }
 
-fn kind(
-    call: Call,
-    members: &Members<'_, '_>,
-    setting: Setting<'_>,
-) -> Result<CollectedKind, Flaw> {
+fn kind(call: Call, members: &Members<'_, '_>, setting: Setting<'_>) -> Result<CollectedKind, Flaw> {
     Ok(match call {
         Call::Identify => CollectedKind::Identify,
         Call::Page => CollectedKind::Page,
@@ -384,8 +320,8 @@ fn values<'p>(
         match key.as_ref() {
             "traits" if call == Call::Group => values.take("group.traits", value),
             "context" | "integrations" | "writeKey" | "_metadata" | "mergeProperties" => {}
-            "type" | "messageId" | "userId" | "anonymousId" | "previousId" | "timestamp"
-            | "originalTimestamp" | "sentAt" | "receivedAt" | "channel" | "version" => {
+            "type" | "messageId" | "userId" | "anonymousId" | "previousId" | "timestamp" | "originalTimestamp"
+            | "sentAt" | "receivedAt" | "channel" | "version" => {
                 values.take_if_declared(&key, value);
             }
             path => values.take(path, value),
@@ -393,9 +329,7 @@ fn values<'p>(
     }
     // After the event's own members, so that its own traits stand before its context's.
     if let Some(context) = members.context {
-        take_context(&mut values, context, |values, path, value| {
-            values.take(path, value)
-        });
+        take_context(&mut values, context, |values, path, value| values.take(path, value));
     }
     if let Some(context) = general.and_then(|general| general.context) {
         take_context(&mut values, context, |values, path, value| {
@@ -428,17 +362,9 @@ fn take_context<'d, 'a>(
     }
 }
 
-fn signals(
-    members: &Members<'_, '_>,
-    general: Option<General<'_, '_>>,
-    setting: Setting<'_>,
-) -> Vec<Signal> {
+fn signals(members: &Members<'_, '_>, general: Option<General<'_, '_>>, setting: Setting<'_>) -> Vec<Signal> {
     let mut signals = said::signals(members.context, setting.rules);
-    signals.extend(
-        general
-            .into_iter()
-            .flat_map(|general| general.signals.iter().cloned()),
-    );
+    signals.extend(general.into_iter().flat_map(|general| general.signals.iter().cloned()));
     signals
 }
 

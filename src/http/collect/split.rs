@@ -143,9 +143,7 @@ impl<'a> Cursor<'a> {
                 let rest = self.bytes.get(self.at..).unwrap_or_default();
                 let length = rest
                     .iter()
-                    .take_while(|byte| {
-                        !matches!(byte, b',' | b']' | b'}' | b'{' | b'[' | b'"' | b':')
-                    })
+                    .take_while(|byte| !matches!(byte, b',' | b']' | b'}' | b'{' | b'[' | b'"' | b':'))
                     .count();
                 if length == 0 {
                     return Err(Refusal::Malformed);
@@ -190,10 +188,7 @@ impl<'a> Cursor<'a> {
         self.expect(b'"')?;
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
-            let plain = rest
-                .iter()
-                .position(|&byte| byte == b'"' || byte == b'\\')
-                .ok_or(Refusal::Malformed)?;
+            let plain = rest.iter().position(|&byte| byte == b'"' || byte == b'\\').ok_or(Refusal::Malformed)?;
             self.at += plain;
             match self.next() {
                 Some(b'"') => return self.bytes.get(start..self.at).ok_or(Refusal::Malformed),
@@ -204,11 +199,7 @@ impl<'a> Cursor<'a> {
 
     fn end(&mut self) -> Result<(), Refusal> {
         self.blanks();
-        if self.at == self.bytes.len() {
-            Ok(())
-        } else {
-            Err(Refusal::Malformed)
-        }
+        if self.at == self.bytes.len() { Ok(()) } else { Err(Refusal::Malformed) }
     }
 
     fn blanks(&mut self) {
@@ -218,11 +209,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), Refusal> {
-        if self.next() == Some(byte) {
-            Ok(())
-        } else {
-            Err(Refusal::Malformed)
-        }
+        if self.next() == Some(byte) { Ok(()) } else { Err(Refusal::Malformed) }
     }
 
     fn next(&mut self) -> Option<u8> {

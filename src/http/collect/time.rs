@@ -12,11 +12,7 @@ const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// The client's clock may be wrong, but the time between its `timestamp` and its `sentAt` is
 /// measured with one clock: so reception minus that difference is the truth as near as it is known.
 #[must_use]
-pub fn occurred(
-    timestamp: Option<Timestamp>,
-    sent_at: Option<Timestamp>,
-    received_at: Timestamp,
-) -> (Timestamp, bool) {
+pub fn occurred(timestamp: Option<Timestamp>, sent_at: Option<Timestamp>, received_at: Timestamp) -> (Timestamp, bool) {
     let Some(timestamp) = timestamp else {
         return (received_at, false);
     };
@@ -28,11 +24,7 @@ pub fn occurred(
         None => timestamp,
     };
     let latest = received_at.checked_add(AHEAD).unwrap_or(received_at);
-    if claimed > latest {
-        (received_at, true)
-    } else {
-        (claimed, true)
-    }
+    if claimed > latest { (received_at, true) } else { (claimed, true) }
 }
 
 /// Reads a time: RFC 3339 with any offset (none is UTC), or an epoch as text or number. `None` for
@@ -102,15 +94,7 @@ mod tests {
         ] {
             assert_eq!(at(spelling), same, "{spelling}");
         }
-        for none in [
-            "",
-            "yesterday",
-            "12:00",
-            "1e9",
-            "99999999999999999999",
-            "--1",
-            ".",
-        ] {
+        for none in ["", "yesterday", "12:00", "1e9", "99999999999999999999", "--1", "."] {
             assert_eq!(read(none), None, "{none}");
         }
     }
@@ -118,26 +102,12 @@ mod tests {
     #[test]
     fn the_clients_clock_is_corrected_and_bounded() {
         let received = at("2026-11-22T12:00:00Z");
-        let slow = occurred(
-            Some(at("2001-01-01T00:00:00Z")),
-            Some(at("2001-01-01T00:00:10Z")),
-            received,
-        );
+        let slow = occurred(Some(at("2001-01-01T00:00:00Z")), Some(at("2001-01-01T00:00:10Z")), received);
         assert_eq!(slow, (at("2026-11-22T11:59:50Z"), true));
-        let backwards = occurred(
-            Some(at("2026-11-22T10:00:10Z")),
-            Some(at("2026-11-22T10:00:00Z")),
-            received,
-        );
+        let backwards = occurred(Some(at("2026-11-22T10:00:10Z")), Some(at("2026-11-22T10:00:00Z")), received);
         assert_eq!(backwards, (received, true));
-        assert_eq!(
-            occurred(Some(at("2026-11-22T12:04:00Z")), None, received).0,
-            at("2026-11-22T12:04:00Z")
-        );
-        assert_eq!(
-            occurred(Some(at("2030-01-01T00:00:00Z")), None, received),
-            (received, true)
-        );
+        assert_eq!(occurred(Some(at("2026-11-22T12:04:00Z")), None, received).0, at("2026-11-22T12:04:00Z"));
+        assert_eq!(occurred(Some(at("2030-01-01T00:00:00Z")), None, received), (received, true));
         assert_eq!(occurred(None, Some(received), received), (received, false));
         let far = occurred(Some(Timestamp::MIN), Some(Timestamp::MAX), received);
         assert_eq!(far, (Timestamp::MIN, true));

@@ -153,7 +153,9 @@ pub fn job(connection: &mut Connection, id: Id16) -> Result<Option<KeyJob>> {
     row.map(stored_job).transpose()
 }
 
-fn stored_job((id, kind, from, to, position, total, done, state, holder, lease_until, created_at): JobRow) -> Result<KeyJob> {
+fn stored_job(
+    (id, kind, from, to, position, total, done, state, holder, lease_until, created_at): JobRow,
+) -> Result<KeyJob> {
     let (from_version, to_version) = (version(from)?, version(to)?);
     Ok(KeyJob { id, kind, from_version, to_version, position, total, done, state, holder, lease_until, created_at })
 }
@@ -201,7 +203,9 @@ pub fn instances(connection: &mut Connection, since: Micros) -> Result<Vec<Store
         .select((instance::id, instance::kek_version, instance::started_at, instance::seen_at))
         .load(c))?;
     rows.into_iter()
-        .map(|(id, held, started_at, seen_at)| Ok(StoredInstance { id, kek_version: version(held)?, started_at, seen_at }))
+        .map(|(id, held, started_at, seen_at)| {
+            Ok(StoredInstance { id, kek_version: version(held)?, started_at, seen_at })
+        })
         .collect()
 }
 

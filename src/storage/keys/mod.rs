@@ -22,18 +22,22 @@ use super::sql_types::{Id16, Micros};
 use super::{Connection, Error, Location, Result};
 use crate::domain::id::InstallationId;
 
-pub use jobs::{KeyJob, StoredInstance, advance_job, begin_job, end_job, forget_instances, instances, job, note_instance, open_job, take_job};
+pub use jobs::{
+    KeyJob, StoredInstance, advance_job, begin_job, end_job, forget_instances, instances, job, note_instance, open_job,
+    take_job,
+};
 pub use rewrap::{Cursor, Rewrappable, WrappedRow, count_to_rewrap, page_to_rewrap, replace_wrapped, wrapped_under};
 pub use rows::{
-    LastSigned, StoredAuditKey, StoredKek, StoredOwnedKey, StoredSecret, StoredSubjectKey, StoredTombstone, audit_keys_by_ids,
-    audit_keys_of, compare_and_sign, delete_audit_keys, delete_owned_key, delete_owned_keys_of, delete_subject_keys, destroyed, erased_whole,
-    fingerprints_alive, insert_audit_keys, insert_kek, insert_owned_keys, insert_secret, insert_subject_keys, insert_tombstones,
-    keks, last_signed, owned_key, secrets, set_kek_state, set_secret_state, subject_key, subject_key_page, subject_keys,
-    tombstoned_subjects,
+    LastSigned, StoredAuditKey, StoredKek, StoredOwnedKey, StoredSecret, StoredSubjectKey, StoredTombstone,
+    audit_keys_by_ids, audit_keys_of, compare_and_sign, delete_audit_keys, delete_owned_key, delete_owned_keys_of,
+    delete_subject_keys, destroyed, erased_whole, fingerprints_alive, insert_audit_keys, insert_kek, insert_owned_keys,
+    insert_secret, insert_subject_keys, insert_tombstones, keks, last_signed, owned_key, secrets, set_kek_state,
+    set_secret_state, subject_key, subject_key_page, subject_keys, tombstoned_subjects,
 };
 
 const SQLITE: diesel_migrations::EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/keys/sqlite");
-const POSTGRES: diesel_migrations::EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/keys/postgres");
+const POSTGRES: diesel_migrations::EmbeddedMigrations =
+    diesel_migrations::embed_migrations!("migrations/keys/postgres");
 
 /// How long a write waits for a place in a full queue.
 const QUEUE_WAIT: Duration = Duration::from_secs(5);
@@ -85,14 +89,22 @@ impl KeyStore {
             .name("key-committer".to_owned())
             .spawn(move || run(connection, &place, jobs))
             .map_err(|_| Error::Stopped)?;
-        Ok(Self { readers: pool, writer, location: location.clone(), thread: Arc::new(std::sync::Mutex::new(Some(thread))) })
+        Ok(Self {
+            readers: pool,
+            writer,
+            location: location.clone(),
+            thread: Arc::new(std::sync::Mutex::new(Some(thread))),
+        })
     }
 
     /// Reads on the blocking pool.
     ///
     /// # Errors
     /// What `read` fails with, and when no connection becomes free.
-    pub async fn read<T: Send + 'static>(&self, read: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static) -> Result<T> {
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let readers = self.readers.clone();
         tokio::task::spawn_blocking(move || read(&mut *readers.get().map_err(Error::Exhausted)?))
             .await
@@ -113,10 +125,12 @@ impl KeyStore {
     /// [`Error::Overloaded`] when the queue stays full; what the closure fails with.
     pub async fn write(&self, write: impl FnMut(&mut Connection) -> Result<()> + Send + 'static) -> Result<()> {
         let (answer, answered) = oneshot::channel();
-        self.writer.send_timeout(Job { write: Box::new(write), answer }, QUEUE_WAIT).await.map_err(|error| match error {
-            mpsc::error::SendTimeoutError::Timeout(_) => Error::Overloaded,
-            mpsc::error::SendTimeoutError::Closed(_) => Error::Stopped,
-        })?;
+        self.writer.send_timeout(Job { write: Box::new(write), answer }, QUEUE_WAIT).await.map_err(
+            |error| match error {
+                mpsc::error::SendTimeoutError::Timeout(_) => Error::Overloaded,
+                mpsc::error::SendTimeoutError::Closed(_) => Error::Stopped,
+            },
+        )?;
         answered.await.map_err(|_| Error::Stopped)?
     }
 
@@ -124,7 +138,10 @@ impl KeyStore {
     ///
     /// # Errors
     /// As [`KeyStore::write`].
-    pub async fn write_for<T: Send + 'static>(&self, mut write: impl FnMut(&mut Connection) -> Result<T> + Send + 'static) -> Result<T> {
+    pub async fn write_for<T: Send + 'static>(
+        &self,
+        mut write: impl FnMut(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let given = Arc::new(std::sync::Mutex::new(None));
         let slot = Arc::clone(&given);
         self.write(move |connection| {

@@ -62,8 +62,10 @@ pub struct Cursor {
 pub fn wrapped_under(connection: &mut Connection, kek_version: u32) -> Result<i64> {
     let kek_version = number(kek_version);
     let deks: i64 = on!(connection, c => subject_key::table.filter(subject_key::kek_version.eq(kek_version)).count().get_result(c))?;
-    let audit: i64 = on!(connection, c => audit_key::table.filter(audit_key::kek_version.eq(kek_version)).count().get_result(c))?;
-    let own: i64 = on!(connection, c => owned_key::table.filter(owned_key::kek_version.eq(kek_version)).count().get_result(c))?;
+    let audit: i64 =
+        on!(connection, c => audit_key::table.filter(audit_key::kek_version.eq(kek_version)).count().get_result(c))?;
+    let own: i64 =
+        on!(connection, c => owned_key::table.filter(owned_key::kek_version.eq(kek_version)).count().get_result(c))?;
     let secrets: i64 = on!(connection, c => secret::table
         .filter(secret::kek_version.eq(kek_version).and(secret::state.ne("destroyed")))
         .count()
@@ -78,8 +80,10 @@ pub fn wrapped_under(connection: &mut Connection, kek_version: u32) -> Result<i6
 pub fn count_to_rewrap(connection: &mut Connection, kek_version: u32) -> Result<i64> {
     let kek_version = number(kek_version);
     let deks: i64 = on!(connection, c => subject_key::table.filter(subject_key::kek_version.ne(kek_version)).count().get_result(c))?;
-    let audit: i64 = on!(connection, c => audit_key::table.filter(audit_key::kek_version.ne(kek_version)).count().get_result(c))?;
-    let own: i64 = on!(connection, c => owned_key::table.filter(owned_key::kek_version.ne(kek_version)).count().get_result(c))?;
+    let audit: i64 =
+        on!(connection, c => audit_key::table.filter(audit_key::kek_version.ne(kek_version)).count().get_result(c))?;
+    let own: i64 =
+        on!(connection, c => owned_key::table.filter(owned_key::kek_version.ne(kek_version)).count().get_result(c))?;
     let secrets: i64 = on!(connection, c => secret::table
         .filter(secret::kek_version.ne(kek_version).and(secret::state.ne("destroyed")))
         .count()
@@ -126,7 +130,13 @@ pub fn page_to_rewrap(
                 .load(c))?;
             rows.into_iter()
                 .map(|(subject, key_version, wrapped)| {
-                    Ok(WrappedRow { purpose: "dek".to_owned(), owner: Some(subject), id: subject, version: version(key_version)?, wrapped })
+                    Ok(WrappedRow {
+                        purpose: "dek".to_owned(),
+                        owner: Some(subject),
+                        id: subject,
+                        version: version(key_version)?,
+                        wrapped,
+                    })
                 })
                 .collect()
         }
@@ -139,7 +149,13 @@ pub fn page_to_rewrap(
                 .load(c))?;
             rows.into_iter()
                 .map(|(id, holder, class, wrapped)| {
-                    Ok(WrappedRow { purpose: "audit".to_owned(), owner: Some(holder), id, version: version(i32::from(class))?, wrapped })
+                    Ok(WrappedRow {
+                        purpose: "audit".to_owned(),
+                        owner: Some(holder),
+                        id,
+                        version: version(i32::from(class))?,
+                        wrapped,
+                    })
                 })
                 .collect()
         }
@@ -163,7 +179,13 @@ pub fn page_to_rewrap(
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn replace_wrapped(connection: &mut Connection, kind: Rewrappable, old: &WrappedRow, wrapped: &[u8], kek_version: u32) -> Result<bool> {
+pub fn replace_wrapped(
+    connection: &mut Connection,
+    kind: Rewrappable,
+    old: &WrappedRow,
+    wrapped: &[u8],
+    kek_version: u32,
+) -> Result<bool> {
     let target = number(kek_version);
     if wrapped.len() != old.wrapped.len() {
         return Err(Error::Malformed { table: "key store" });

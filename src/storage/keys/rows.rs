@@ -267,7 +267,13 @@ pub fn subject_key_page(connection: &mut Connection, after: Id16, limit: i64) ->
 type DekRow = (Id16, i32, i32, Vec<u8>, Micros);
 
 fn stored_dek((subject, key_version, kek_version, wrapped, created_at): DekRow) -> Result<StoredSubjectKey> {
-    Ok(StoredSubjectKey { subject, version: version(key_version)?, kek_version: version(kek_version)?, wrapped, created_at })
+    Ok(StoredSubjectKey {
+        subject,
+        version: version(key_version)?,
+        kek_version: version(kek_version)?,
+        wrapped,
+        created_at,
+    })
 }
 
 /// Destroys the data keys of a subject, all versions or only those below `below`.
@@ -276,8 +282,10 @@ fn stored_dek((subject, key_version, kek_version, wrapped, created_at): DekRow) 
 /// When the store cannot be written.
 pub fn delete_subject_keys(connection: &mut Connection, subject: Id16, below: Option<u32>) -> Result<usize> {
     let below = below.map_or(i32::MAX, number);
-    Ok(on!(connection, c => diesel::delete(subject_key::table.filter(subject_key::subject.eq(subject).and(subject_key::version.lt(below).or(subject_key::version.eq(i32::MAX)))))
-        .execute(c))?)
+    Ok(
+        on!(connection, c => diesel::delete(subject_key::table.filter(subject_key::subject.eq(subject).and(subject_key::version.lt(below).or(subject_key::version.eq(i32::MAX)))))
+        .execute(c))?,
+    )
 }
 
 /// The audit keys of a holder.
@@ -307,7 +315,9 @@ pub fn audit_keys_by_ids(connection: &mut Connection, ids: &[Id16]) -> Result<Ve
 
 type AuditRow = (Id16, i16, Id16, i16, i32, Vec<u8>, Micros);
 
-fn stored_audit((id, holder_kind, holder, class, kek_version, wrapped, created_at): AuditRow) -> Result<StoredAuditKey> {
+fn stored_audit(
+    (id, holder_kind, holder, class, kek_version, wrapped, created_at): AuditRow,
+) -> Result<StoredAuditKey> {
     Ok(StoredAuditKey { id, holder_kind, holder, class, kek_version: version(kek_version)?, wrapped, created_at })
 }
 
@@ -316,8 +326,10 @@ fn stored_audit((id, holder_kind, holder, class, kek_version, wrapped, created_a
 /// # Errors
 /// When the store cannot be written.
 pub fn delete_audit_keys(connection: &mut Connection, holder_kind: i16, holder: Id16) -> Result<usize> {
-    Ok(on!(connection, c => diesel::delete(audit_key::table.filter(audit_key::holder_kind.eq(holder_kind).and(audit_key::holder.eq(holder))))
-        .execute(c))?)
+    Ok(
+        on!(connection, c => diesel::delete(audit_key::table.filter(audit_key::holder_kind.eq(holder_kind).and(audit_key::holder.eq(holder))))
+        .execute(c))?,
+    )
 }
 
 /// A key of a case, package, document or task.
@@ -331,7 +343,15 @@ pub fn owned_key(connection: &mut Connection, id: Id16) -> Result<Option<StoredO
         .first(c)
         .optional())?;
     row.map(|(id, purpose, owner, key_version, kek_version, wrapped, created_at)| {
-        Ok(StoredOwnedKey { id, purpose, owner, version: version(key_version)?, kek_version: version(kek_version)?, wrapped, created_at })
+        Ok(StoredOwnedKey {
+            id,
+            purpose,
+            owner,
+            version: version(key_version)?,
+            kek_version: version(kek_version)?,
+            wrapped,
+            created_at,
+        })
     })
     .transpose()
 }
@@ -422,7 +442,14 @@ pub fn secrets(connection: &mut Connection) -> Result<Vec<StoredSecret>> {
         .load(c))?;
     rows.into_iter()
         .map(|(purpose, key_version, kek_version, wrapped, state, created_at)| {
-            Ok(StoredSecret { purpose, version: version(key_version)?, kek_version: version(kek_version)?, wrapped, state, created_at })
+            Ok(StoredSecret {
+                purpose,
+                version: version(key_version)?,
+                kek_version: version(kek_version)?,
+                wrapped,
+                state,
+                created_at,
+            })
         })
         .collect()
 }
@@ -512,11 +539,14 @@ pub fn set_kek_state(connection: &mut Connection, key_version: u32, state: &str,
 /// # Errors
 /// When the store cannot be read.
 pub fn last_signed(connection: &mut Connection) -> Result<Option<LastSigned>> {
-    let row: Option<(i64, Vec<u8>, String)> =
-        on!(connection, c => last_signed::table.find(1_i16).select((last_signed::size, last_signed::root, last_signed::note)).first(c).optional())?;
+    let row: Option<(i64, Vec<u8>, String)> = on!(connection, c => last_signed::table.find(1_i16).select((last_signed::size, last_signed::root, last_signed::note)).first(c).optional())?;
     row.map(|(size, root, note)| {
         let malformed = || Error::Malformed { table: "last_signed" };
-        Ok(LastSigned { size: u64::try_from(size).map_err(|_| malformed())?, root: root.try_into().map_err(|_| malformed())?, note })
+        Ok(LastSigned {
+            size: u64::try_from(size).map_err(|_| malformed())?,
+            root: root.try_into().map_err(|_| malformed())?,
+            note,
+        })
     })
     .transpose()
 }

@@ -144,4 +144,15 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(installation, kek, subject_key, secret, audit_key, owned_key, key_tombstone, key_job, last_signed, instance);
+diesel::allow_tables_to_appear_in_same_query!(
+    installation,
+    kek,
+    subject_key,
+    secret,
+    audit_key,
+    owned_key,
+    key_tombstone,
+    key_job,
+    last_signed,
+    instance
+);

@@ -197,7 +197,8 @@ impl TestGateway {
                 figures: None,
             },
         );
-        let server = amanat::http::server::start(Arc::clone(&app), listener, Some(2), Duration::from_secs(2)).expect("server");
+        let server =
+            amanat::http::server::start(Arc::clone(&app), listener, Some(2), Duration::from_secs(2)).expect("server");
         let handle = server.handle();
         actix_web::rt::spawn(server);
         app.enter(Phase::Serving);
@@ -293,7 +294,8 @@ pub fn forms(canary: &str) -> Vec<Vec<u8>> {
         canary.to_lowercase().into_bytes(),
         canary.encode_utf16().flat_map(u16::to_le_bytes).collect(),
         data_encoding::HEXLOWER.encode(canary.as_bytes()).into_bytes(),
-        data_encoding::BASE64.encode(canary.as_bytes()).trim_end_matches('=').as_bytes()[..canary.len().min(16)].to_vec(),
+        data_encoding::BASE64.encode(canary.as_bytes()).trim_end_matches('=').as_bytes()[..canary.len().min(16)]
+            .to_vec(),
         sha2::Sha256::digest(canary.as_bytes()).to_vec(),
     ]
 }

@@ -29,7 +29,10 @@ impl Server {
         let port = free_port();
         give_away(&folder);
         let cluster = folder.join("cluster");
-        succeed(as_user(&bin.join("initdb"), &["-D", path(&cluster), "-U", "amanat", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]));
+        succeed(as_user(
+            &bin.join("initdb"),
+            &["-D", path(&cluster), "-U", "amanat", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"],
+        ));
         let server = Self { port, folder, bin };
         server.launch();
         server
@@ -44,7 +47,10 @@ impl Server {
             path(&self.folder)
         );
         let log = self.folder.join("log");
-        succeed(as_user(&self.bin.join("pg_ctl"), &["-D", path(&cluster), "-w", "-l", path(&log), "-o", &options, "start"]));
+        succeed(as_user(
+            &self.bin.join("pg_ctl"),
+            &["-D", path(&cluster), "-w", "-l", path(&log), "-o", &options, "start"],
+        ));
         // Whatever happens to this process, its server goes with it.
         let watch = format!(
             "while [ -d /proc/{} ]; do sleep 0.5; done; {} -D {} -m immediate stop >/dev/null 2>&1; rm -rf {}",
@@ -63,7 +69,10 @@ impl Server {
 
     /// Stops the server at once, as a crash of its machine would.
     pub fn crash(&self) {
-        succeed(as_user(&self.bin.join("pg_ctl"), &["-D", path(&self.folder.join("cluster")), "-m", "immediate", "-w", "stop"]));
+        succeed(as_user(
+            &self.bin.join("pg_ctl"),
+            &["-D", path(&self.folder.join("cluster")), "-m", "immediate", "-w", "stop"],
+        ));
     }
 
     /// The URL of a schema of its own.

@@ -69,7 +69,9 @@ impl Recipient {
             way: Way::Webhook(WebhookSettings {
                 url: format!("http://127.0.0.1:{}/hook", self.port),
                 format: MessageFormat::Standard,
-                secrets: vec![SigningSecret::parse("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").expect("secret")],
+                secrets: vec![
+                    SigningSecret::parse("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").expect("secret"),
+                ],
                 guard: GuardRules { allow_loopback: true, ports: vec![self.port], ..GuardRules::default() },
             }),
             budget: Budget { concurrent, ..Budget::default() },

@@ -15,12 +15,7 @@ impl Chain {
                 findings.push(Finding::at(Code::LeafAltered, position, text));
             } else if position < claimed {
                 let text = "Two leaves changed places.";
-                findings.push(Finding::between(
-                    Code::OrderChanged,
-                    position,
-                    claimed,
-                    text,
-                ));
+                findings.push(Finding::between(Code::OrderChanged, position, claimed, text));
             }
         }
     }
@@ -41,7 +36,8 @@ impl Chain {
                 findings.push(Finding::at(Code::Fork, *first, text));
             } else {
                 let from = self.matching.unwrap_or(0);
-                let text = "The leaves do not hash to the signed root; the last checkpoint that fits is where this begins.";
+                let text =
+                    "The leaves do not hash to the signed root; the last checkpoint that fits is where this begins.";
                 let to = first.saturating_sub(1);
                 findings.push(Finding::between(Code::RootMismatch, from, to, text));
             }

@@ -57,12 +57,7 @@ fn replay(files: &[&str], protocol: Protocol) -> usize {
     events
 }
 
-fn replay_line(
-    line: &Value,
-    protocol: Protocol,
-    stored: &mut BTreeSet<String>,
-    first: bool,
-) -> usize {
+fn replay_line(line: &Value, protocol: Protocol, stored: &mut BTreeSet<String>, first: bool) -> usize {
     let name = format!("{} step {}", line["sdk"], line["step"]);
     let mut collector = Collector::new(protocol, Trust::Server);
     if line["write_key"] == "WKWKWKWKWKWKWKWKWKWKWKWKWKW" {
@@ -74,46 +69,22 @@ fn replay_line(
         .unwrap()
         .iter()
         .map(|(name, value)| {
-            let bytes = value
-                .as_str()
-                .unwrap()
-                .chars()
-                .map(|c| u8::try_from(u32::from(c)).unwrap());
+            let bytes = value.as_str().unwrap().chars().map(|c| u8::try_from(u32::from(c)).unwrap());
             (name.as_str(), bytes.collect())
         })
         .collect();
     if line["write_key"].is_null() {
         headers.push(("authorization", b"Bearer WK".to_vec()));
     }
-    let headers: Vec<(&str, &[u8])> = headers
-        .iter()
-        .map(|(name, value)| (*name, value.as_slice()))
-        .collect();
+    let headers: Vec<(&str, &[u8])> = headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
     let body = match line.get("body_base64") {
         Some(bytes) => BASE64.decode(bytes.as_str().unwrap().as_bytes()).unwrap(),
         None => line["body"].as_str().unwrap().as_bytes().to_vec(),
     };
-    let (path, query) = line["path"]
-        .as_str()
-        .unwrap()
-        .split_once('?')
-        .unwrap_or((line["path"].as_str().unwrap(), ""));
-    let request = Request {
-        method: line["method"].as_str().unwrap(),
-        path,
-        query,
-        headers: &headers,
-        body: &body,
-    };
+    let (path, query) = line["path"].as_str().unwrap().split_once('?').unwrap_or((line["path"].as_str().unwrap(), ""));
+    let request = Request { method: line["method"].as_str().unwrap(), path, query, headers: &headers, body: &body };
     if let Some(reply) = answered_without_key(&request, &collector) {
-        let expected =
-            line["expect"]["status"]
-                .as_u64()
-                .unwrap_or(if request.method == "OPTIONS" {
-                    204
-                } else {
-                    200
-                });
+        let expected = line["expect"]["status"].as_u64().unwrap_or(if request.method == "OPTIONS" { 204 } else { 200 });
         assert_eq!(u64::from(reply.status), expected, "{name}");
         check_headers(line, &reply, &name);
         return 0;
@@ -136,10 +107,7 @@ fn answered_without_key(request: &Request<'_>, collector: &Collector) -> Option<
     let origins = || collector.rules.origins.iter().map(String::as_str);
     if cors::is_preflight(request) {
         let reply = cors::preflight(request, origins());
-        assert_eq!(
-            reply.header("access-control-allow-origin"),
-            Some("https://shop.example")
-        );
+        assert_eq!(reply.header("access-control-allow-origin"), Some("https://shop.example"));
         return Some(reply);
     }
     if handshake::is_asked(request) {
@@ -149,12 +117,7 @@ fn answered_without_key(request: &Request<'_>, collector: &Collector) -> Option<
     match route::find(request.path)? {
         route::Route::Settings { key } => {
             assert_eq!(key, collector.key);
-            Some(segment::settings(
-                key,
-                "collect.shop.example/v1",
-                "https",
-                &["Analytics"],
-            ))
+            Some(segment::settings(key, "collect.shop.example/v1", "https", &["Analytics"]))
         }
         route::Route::SourceConfig => {
             let key = key::before_body(request).unwrap().unwrap();
@@ -174,13 +137,7 @@ fn check_headers(line: &Value, reply: &Reply, name: &str) {
     }
 }
 
-fn check_verdicts(
-    line: &Value,
-    parsed: &Parsed,
-    stored: &mut BTreeSet<String>,
-    first: bool,
-    name: &str,
-) -> usize {
+fn check_verdicts(line: &Value, parsed: &Parsed, stored: &mut BTreeSet<String>, first: bool, name: &str) -> usize {
     let mut verdicts = Vec::new();
     for item in &parsed.items {
         verdicts.push(match item {
@@ -188,11 +145,7 @@ fn check_verdicts(
             Ok(event) => {
                 let id = event.message_id.as_ref().map(open).unwrap();
                 let mark = format!("{id} {:?}", event.content_hash);
-                if stored.insert(mark) {
-                    "accepted"
-                } else {
-                    "duplicate"
-                }
+                if stored.insert(mark) { "accepted" } else { "duplicate" }
             }
         });
         if let (Some(subject), Ok(event)) = (line["expect"]["subject"].as_str(), item) {
@@ -205,41 +158,23 @@ fn check_verdicts(
             assert_eq!(verdicts, expected, "{name}");
         }
     } else {
-        assert!(
-            !verdicts.is_empty() && verdicts.iter().all(|verdict| *verdict != "rejected"),
-            "{name}"
-        );
+        assert!(!verdicts.is_empty() && verdicts.iter().all(|verdict| *verdict != "rejected"), "{name}");
     }
-    assert!(
-        first || !verdicts.contains(&"accepted"),
-        "{name}: sent again"
-    );
+    assert!(first || !verdicts.contains(&"accepted"), "{name}: sent again");
     parsed.items.iter().flatten().count()
 }
 
 #[test]
 fn what_browsers_ask_for_first_is_answered_word_for_word() {
-    let settings = segment::settings(
-        "K\"",
-        "collect.shop.example/v1",
-        "https",
-        &["Advertising", "Analytics"],
-    );
+    let settings = segment::settings("K\"", "collect.shop.example/v1", "https", &["Advertising", "Analytics"]);
     let value: Value = serde_json::from_slice(&settings.body).unwrap();
     assert_eq!(value["integrations"]["Segment.io"]["apiKey"], "K\"");
     assert_eq!(value["remotePlugins"], serde_json::json!([]));
-    assert_eq!(
-        value["consentSettings"]["allCategories"],
-        serde_json::json!(["Advertising", "Analytics"])
-    );
+    assert_eq!(value["consentSettings"]["allCategories"], serde_json::json!(["Advertising", "Analytics"]));
     assert_eq!(settings.header("cache-control"), Some("max-age=300"));
-    let source: Value =
-        serde_json::from_slice(&rudderstack::source_config("ID", "KEY", received()).body).unwrap();
+    let source: Value = serde_json::from_slice(&rudderstack::source_config("ID", "KEY", received()).body).unwrap();
     assert_eq!(source["updatedAt"], "2026-11-22T12:00:00Z");
     assert_eq!(source["source"]["destinations"], serde_json::json!([]));
-    assert_eq!(
-        source["source"]["config"]["statsCollection"]["metrics"]["enabled"],
-        false
-    );
+    assert_eq!(source["source"]["config"]["statsCollection"]["metrics"]["enabled"], false);
     assert_eq!(reply::pixel().header("content-type"), Some("image/gif"));
 }

@@ -11,9 +11,7 @@ use jiff::Timestamp;
 
 use crate::domain::category::{Field, Origin};
 use crate::domain::collected::Collected;
-use crate::domain::id::{
-    Category, CollectorId, FieldPath, PurposeId, RecipientId, RetentionClassId,
-};
+use crate::domain::id::{Category, CollectorId, FieldPath, PurposeId, RecipientId, RetentionClassId};
 use crate::domain::identifier::IdentifierKind;
 use crate::domain::personal::{Access, Personal};
 use crate::domain::policy::{CategoryMap, CollectorRules, EventRule, Protocol, Trust, UnknownRule};
@@ -33,10 +31,7 @@ struct Collector {
 
 impl Collector {
     fn new(protocol: Protocol, trust: Trust) -> Self {
-        let category = |purpose: &str| CategoryMap {
-            purposes: vec![PurposeId::new(purpose)],
-            any: false,
-        };
+        let category = |purpose: &str| CategoryMap { purposes: vec![PurposeId::new(purpose)], any: false };
         let rule = |pattern: &str, treat_as: Option<&str>| EventRule {
             pattern: pattern.to_owned(),
             treat_as: treat_as.map(str::to_owned),
@@ -81,28 +76,17 @@ impl Collector {
                     ("Mixpanel".to_owned(), RecipientId::new("mixpanel")),
                     ("Mail".to_owned(), RecipientId::new("mail")),
                 ]),
-                events: vec![
-                    rule("shop.customer.*", Some("identify")),
-                    rule("shop.order.placed", None),
-                ],
+                events: vec![rule("shop.customer.*", Some("identify")), rule("shop.order.placed", None)],
                 source: None,
             },
-            fields: fields
-                .into_iter()
-                .map(|path| (FieldPath::new(path), field(path)))
-                .collect(),
+            fields: fields.into_iter().map(|path| (FieldPath::new(path), field(path))).collect(),
             limits: Limits::default(),
             key: "WK",
         }
     }
 
     fn setting(&self) -> Setting<'_> {
-        Setting {
-            rules: &self.rules,
-            fields: &self.fields,
-            limits: &self.limits,
-            received_at: received(),
-        }
+        Setting { rules: &self.rules, fields: &self.fields, limits: &self.limits, received_at: received() }
     }
 
     /// The order of checks that [`parse`] asks of its caller, whole.
@@ -112,19 +96,12 @@ impl Collector {
             return Err(Refusal::Method);
         }
         let before = key::before_body(request)?;
-        let body = body::decode(
-            request.body,
-            request.lines("content-encoding"),
-            self.limits.body,
-        )?;
+        let body = body::decode(request.body, request.lines("content-encoding"), self.limits.body)?;
         if key::with_body(before, &body)?.as_str() != self.key {
             return Err(Refusal::Key);
         }
         cors::admits(request, &self.rules.origins)?;
-        let request = Request {
-            body: &body,
-            ..*request
-        };
+        let request = Request { body: &body, ..*request };
         parse(&request, &route, self.setting())
     }
 
@@ -133,21 +110,10 @@ impl Collector {
         self.post_with(path, body.as_bytes(), &[])
     }
 
-    fn post_with(
-        &self,
-        path: &str,
-        body: &[u8],
-        headers: &[(&str, &[u8])],
-    ) -> Result<Parsed, Refusal> {
+    fn post_with(&self, path: &str, body: &[u8], headers: &[(&str, &[u8])]) -> Result<Parsed, Refusal> {
         let mut headers = headers.to_vec();
         headers.push(("authorization", b"Bearer WK"));
-        self.take(&Request {
-            method: "POST",
-            path,
-            query: "",
-            headers: &headers,
-            body,
-        })
+        self.take(&Request { method: "POST", path, query: "", headers: &headers, body })
     }
 
     /// The one event of a request that must be taken.
@@ -182,21 +148,13 @@ fn open(value: &Personal<String>) -> &str {
 }
 
 fn values(event: &Collected) -> Vec<(&str, &str)> {
-    let mut values: Vec<_> = event
-        .values
-        .iter()
-        .map(|(path, value)| (path.as_str(), open(value)))
-        .collect();
+    let mut values: Vec<_> = event.values.iter().map(|(path, value)| (path.as_str(), open(value))).collect();
     values.sort_unstable();
     values
 }
 
 fn identifiers(event: &Collected) -> Vec<(&'static str, &str)> {
-    event
-        .identifiers
-        .iter()
-        .map(|named| (named.pointer, open(&named.text)))
-        .collect()
+    event.identifiers.iter().map(|named| (named.pointer, open(&named.text))).collect()
 }
 
 /// What the signals say of a purpose, one entry for each signal that speaks of it.
@@ -212,12 +170,5 @@ fn says(event: &Collected, purpose: &str) -> Vec<Says> {
 
 /// Verdicts as codes, for batches.
 fn codes(parsed: &Parsed) -> Vec<&'static str> {
-    parsed
-        .items
-        .iter()
-        .map(|item| {
-            item.as_ref()
-                .map_or_else(|rejected| rejected.flaw.code(), |_| "accepted")
-        })
-        .collect()
+    parsed.items.iter().map(|item| item.as_ref().map_or_else(|rejected| rejected.flaw.code(), |_| "accepted")).collect()
 }

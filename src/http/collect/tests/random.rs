@@ -28,11 +28,7 @@ const PATHS: &[(&str, Protocol)] = &[
     ("/v1/merge", Protocol::Rudderstack),
     ("/v1/events", Protocol::CloudEvents),
 ];
-const TYPES: &[&[u8]] = &[
-    b"application/json",
-    b"application/cloudevents+json",
-    b"application/cloudevents-batch+json",
-];
+const TYPES: &[&[u8]] = &[b"application/json", b"application/cloudevents+json", b"application/cloudevents-batch+json"];
 const CODINGS: &[&[u8]] = &[b"", b"gzip", b"deflate", b"br", b"zstd"];
 
 fn send(body: &[u8], path: usize, kind: usize, coding: usize) {
