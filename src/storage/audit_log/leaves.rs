@@ -1,0 +1,160 @@
+//! Reading leaves, and finding the rows of business that have none.
+
+use diesel::prelude::*;
+
+use crate::domain::id::EntryId;
+use crate::storage::backend::on;
+use crate::storage::schema::audit_leaf;
+use crate::storage::{Connection, Error, Id16, Micros, Result};
+
+use super::LOG;
+
+/// A leaf as it is stored: the bytes, and the columns beside them that queries use.
+#[derive(Clone, Debug)]
+pub struct StoredLeaf {
+    /// Its position.
+    pub seq: u64,
+    /// Its entry id.
+    pub entry: EntryId,
+    /// Its time.
+    pub time: Micros,
+    /// Number of its event.
+    pub event: u16,
+    /// The encoded leaf.
+    pub leaf: Vec<u8>,
+    /// Its hash, as stored.
+    pub hash: Vec<u8>,
+}
+
+/// A table of business and how many of its rows name an entry that has no leaf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WithoutLeaf {
+    /// The table.
+    pub table: &'static str,
+    /// The rows.
+    pub rows: u64,
+}
+
+/// A page of leaves from `from` on, in order.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn leaves(connection: &mut Connection, from: u64, limit: i64) -> Result<Vec<StoredLeaf>> {
+    let from = i64::try_from(from).unwrap_or(i64::MAX);
+    let rows: Vec<LeafColumns> = on!(connection, c => audit_leaf::table
+        .filter(audit_leaf::log.eq(LOG).and(audit_leaf::seq.ge(from)))
+        .order(audit_leaf::seq)
+        .limit(limit)
+        .select((audit_leaf::seq, audit_leaf::entry, audit_leaf::time, audit_leaf::event, audit_leaf::leaf, audit_leaf::hash))
+        .load(c))?;
+    rows.into_iter().map(stored_leaf).collect()
+}
+
+/// The leaves of these events, in order, at most `limit`. Reads the whole log: the events have no
+/// index.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn leaves_of_events(connection: &mut Connection, events: &[i16], limit: i64) -> Result<Vec<StoredLeaf>> {
+    let rows: Vec<LeafColumns> = on!(connection, c => audit_leaf::table
+        .filter(audit_leaf::log.eq(LOG).and(audit_leaf::event.eq_any(events)))
+        .order(audit_leaf::seq)
+        .limit(limit)
+        .select((audit_leaf::seq, audit_leaf::entry, audit_leaf::time, audit_leaf::event, audit_leaf::leaf, audit_leaf::hash))
+        .load(c))?;
+    rows.into_iter().map(stored_leaf).collect()
+}
+
+/// The leaf with this entry id.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn leaf_of_entry(connection: &mut Connection, entry: EntryId) -> Result<Option<StoredLeaf>> {
+    let row: Option<LeafColumns> = on!(connection, c => audit_leaf::table
+        .filter(audit_leaf::entry.eq(Id16::from(entry)))
+        .select((audit_leaf::seq, audit_leaf::entry, audit_leaf::time, audit_leaf::event, audit_leaf::leaf, audit_leaf::hash))
+        .first(c)
+        .optional())?;
+    row.map(stored_leaf).transpose()
+}
+
+pub(super) type LeafColumns = (i64, Id16, Micros, i16, Vec<u8>, Vec<u8>);
+
+pub(super) fn stored_leaf((seq, entry, time, event, leaf, hash): LeafColumns) -> Result<StoredLeaf> {
+    let malformed = |_| Error::Malformed { table: "audit_leaf" };
+    Ok(StoredLeaf {
+        seq: u64::try_from(seq).map_err(malformed)?,
+        entry: entry.into(),
+        time,
+        event: u16::try_from(event).map_err(malformed)?,
+        leaf,
+        hash,
+    })
+}
+
+/// Position, bytes and stored hash of the first leaf from `from` on, whatever the columns beside it
+/// hold.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn bare_leaf(connection: &mut Connection, from: u64) -> Result<Option<(u64, Vec<u8>, Vec<u8>)>> {
+    let from = i64::try_from(from).unwrap_or(i64::MAX);
+    let row: Option<(i64, Vec<u8>, Vec<u8>)> = on!(connection, c => audit_leaf::table
+        .filter(audit_leaf::log.eq(LOG).and(audit_leaf::seq.ge(from)))
+        .order(audit_leaf::seq)
+        .select((audit_leaf::seq, audit_leaf::leaf, audit_leaf::hash))
+        .first(c)
+        .optional())?;
+    Ok(row.map(|(seq, leaf, hash)| (u64::try_from(seq).unwrap_or(0), leaf, hash)))
+}
+
+/// A page of positions and entry ids from `from` on, in order.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn entries(connection: &mut Connection, from: u64, limit: i64) -> Result<Vec<(u64, EntryId)>> {
+    let from = i64::try_from(from).unwrap_or(i64::MAX);
+    let rows: Vec<(i64, Id16)> = on!(connection, c => audit_leaf::table
+        .filter(audit_leaf::log.eq(LOG).and(audit_leaf::seq.ge(from)))
+        .order(audit_leaf::seq)
+        .limit(limit)
+        .select((audit_leaf::seq, audit_leaf::entry))
+        .load(c))?;
+    Ok(rows.into_iter().map(|(seq, entry)| (u64::try_from(seq).unwrap_or(0), entry.into())).collect())
+}
+
+/// How many leaves there are by the position of the newest one, whatever the head says.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn stored_size(connection: &mut Connection) -> Result<u64> {
+    let newest: Option<i64> = on!(connection, c => audit_leaf::table
+        .filter(audit_leaf::log.eq(LOG))
+        .select(diesel::dsl::max(audit_leaf::seq))
+        .first(c))?;
+    Ok(newest.map_or(0, |seq| u64::try_from(seq).unwrap_or(0).saturating_add(1)))
+}
+
+/// The business rows whose entry has no leaf, by table; tables without one are left out.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn rows_without_leaf(connection: &mut Connection) -> Result<Vec<WithoutLeaf>> {
+    use crate::storage::schema::{consent_event, consent_line, delivery, disclosure, identifier, record, subject};
+    let mut found = Vec::new();
+    macro_rules! count {
+        ($($table:ident)*) => {$(
+            let rows: i64 = on!(&mut *connection, c => $table::table
+                .filter(diesel::dsl::sql::<diesel::sql_types::Bool>(concat!(
+                    "NOT EXISTS (SELECT 1 FROM audit_leaf WHERE audit_leaf.entry = ", stringify!($table), ".entry)"
+                )))
+                .count()
+                .get_result(c))?;
+            if rows > 0 {
+                found.push(WithoutLeaf { table: stringify!($table), rows: u64::try_from(rows).unwrap_or(0) });
+            }
+        )*};
+    }
+    count!(subject identifier record consent_line consent_event delivery disclosure);
+    Ok(found)
+}

@@ -1,0 +1,130 @@
+//! The full tiles of the log, and its hashes as a source for proofs.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Binary, SmallInt};
+
+use crate::audit::tile::TILE_WIDTH;
+use crate::audit::tree::{Frontier, Hash, HashSource, hash_node};
+use crate::storage::backend::{bulk_insert, on, same};
+use crate::storage::schema::{audit_leaf, audit_tile};
+use crate::storage::{Connection, Error, Result};
+
+use super::LOG;
+
+/// The hashes of the stored log as a source for proofs.
+pub struct StoredHashes<'a>(std::cell::RefCell<&'a mut Connection>);
+
+impl<'a> StoredHashes<'a> {
+    /// Reads through this connection.
+    #[must_use]
+    pub const fn new(connection: &'a mut Connection) -> Self {
+        Self(std::cell::RefCell::new(connection))
+    }
+}
+
+impl HashSource for StoredHashes<'_> {
+    type Error = Error;
+
+    fn hash(&self, level: u32, index: u64) -> Result<Hash> {
+        // A tree level is a level within a tile level: 8 tree levels a tile.
+        let (tile_level, within) = (level / 8, level % 8);
+        let width = 1_u64 << within;
+        let mut guard = self.0.borrow_mut();
+        let mut hashes = level_hashes(&mut guard, tile_level, index * width, width)?;
+        if u64::try_from(hashes.len()).unwrap_or(0) != width {
+            return Err(Error::DamagedLog("a hash below the head is missing"));
+        }
+        while hashes.len() > 1 {
+            hashes = hashes
+                .chunks(2)
+                .filter_map(|pair| match pair {
+                    [left, right] => Some(hash_node(left, right)),
+                    _ => None,
+                })
+                .collect();
+        }
+        hashes.pop().ok_or(Error::DamagedLog("a hash below the head is missing"))
+    }
+}
+
+/// Up to `count` hashes of a tile level from `start` on: leaf hashes at level 0, roots of full tiles
+/// of the level below otherwise.
+///
+/// # Errors
+/// When the store cannot be read or a hash is malformed.
+pub fn level_hashes(connection: &mut Connection, level: u32, start: u64, count: u64) -> Result<Vec<Hash>> {
+    let start = i64::try_from(start).unwrap_or(i64::MAX);
+    let end = start.saturating_add(i64::try_from(count).unwrap_or(i64::MAX));
+    let rows: Vec<Vec<u8>> = if level == 0 {
+        on!(connection, c => audit_leaf::table
+            .filter(audit_leaf::log.eq(LOG).and(audit_leaf::seq.ge(start)).and(audit_leaf::seq.lt(end)))
+            .order(audit_leaf::seq)
+            .select(audit_leaf::hash)
+            .load(c))?
+    } else {
+        let below = i16::try_from(level - 1).unwrap_or(i16::MAX);
+        on!(connection, c => audit_tile::table
+            .filter(audit_tile::log.eq(LOG).and(audit_tile::level.eq(below)).and(audit_tile::idx.ge(start)).and(audit_tile::idx.lt(end)))
+            .order(audit_tile::idx)
+            .select(audit_tile::root)
+            .load(c))?
+    };
+    rows.into_iter().map(|hash| hash.try_into().map_err(|_| Error::Malformed { table: "audit_leaf" })).collect()
+}
+
+/// A full tile as it is stored: its hashes and its root.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn stored_tile(connection: &mut Connection, level: u8, index: u64) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let place = (LOG, i16::from(level), i64::try_from(index).unwrap_or(i64::MAX));
+    Ok(on!(connection, c => audit_tile::table
+        .find(place)
+        .select((audit_tile::hashes, audit_tile::root))
+        .first(c)
+        .optional())?)
+}
+
+struct NewTile {
+    level: i16,
+    index: i64,
+    hashes: Vec<u8>,
+    root: Hash,
+}
+
+bulk_insert! {
+    fn insert_tiles(row: NewTile) into audit_tile {
+        log: SmallInt = same(row, LOG),
+        level: SmallInt = row.level,
+        idx: BigInt = row.index,
+        hashes: Binary = row.hashes.as_slice(),
+        root: Binary = &row.root[..],
+    }
+}
+
+/// Writes the tiles that became full when the log grew from `from` to `to` leaves.
+pub(super) fn insert_full_tiles(connection: &mut Connection, from: u64, to: u64) -> Result<()> {
+    let (mut from, mut to, mut level) = (from, to, 0_u32);
+    while to / TILE_WIDTH > from / TILE_WIDTH {
+        let mut tiles = Vec::new();
+        for index in from / TILE_WIDTH..to / TILE_WIDTH {
+            let hashes = level_hashes(connection, level, index * TILE_WIDTH, TILE_WIDTH)?;
+            if hashes.len() != 256 {
+                return Err(Error::DamagedLog("leaves are missing below the head"));
+            }
+            let mut frontier = Frontier::new();
+            hashes.iter().for_each(|hash| frontier.append(hash));
+            tiles.push(NewTile {
+                level: i16::try_from(level).unwrap_or(i16::MAX),
+                index: i64::try_from(index).unwrap_or(i64::MAX),
+                hashes: hashes.concat(),
+                root: frontier.root(),
+            });
+        }
+        insert_tiles(connection, &tiles.iter().collect::<Vec<_>>())?;
+        from /= TILE_WIDTH;
+        to /= TILE_WIDTH;
+        level += 1;
+    }
+    Ok(())
+}

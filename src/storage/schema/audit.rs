@@ -1,0 +1,73 @@
+//! The tables of the audit log.
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::storage::sql_types::{Instant, Uuid16};
+
+    audit_log (log) {
+        log -> SmallInt,
+        origin -> Text,
+        size -> BigInt,
+        root -> Binary,
+        frontier -> Binary,
+        last_hash -> Binary,
+        last_time -> Instant,
+        epoch -> BigInt,
+        minimum_index -> BigInt,
+        closed -> SmallInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::storage::sql_types::{Instant, Uuid16};
+
+    audit_leaf (log, seq) {
+        log -> SmallInt,
+        seq -> BigInt,
+        entry -> Uuid16,
+        time -> Instant,
+        event -> SmallInt,
+        leaf -> Binary,
+        hash -> Binary,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::storage::sql_types::{Instant, Uuid16};
+
+    audit_tile (log, level, idx) {
+        log -> SmallInt,
+        level -> SmallInt,
+        idx -> BigInt,
+        hashes -> Binary,
+        root -> Binary,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::storage::sql_types::{Instant, Uuid16};
+
+    audit_sealed (entry, role) {
+        entry -> Uuid16,
+        role -> SmallInt,
+        holder -> Uuid16,
+        class -> SmallInt,
+        time -> Instant,
+        sealed -> Binary,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::storage::sql_types::{Instant, Uuid16};
+
+    audit_checkpoint (log, size) {
+        log -> SmallInt,
+        size -> BigInt,
+        note -> Text,
+        signed_at -> Instant,
+    }
+}
