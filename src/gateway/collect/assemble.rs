@@ -248,7 +248,9 @@ impl Making<'_> {
             }
         }
         rests_on.sort_unstable_by_key(|expected| expected.subject);
-        rests_on.dedup_by_key(|expected| expected.subject);
+        // Two remembered views may disagree about a member; both are kept, so that the commit turns
+        // the unit away.
+        rests_on.dedup();
         let changed = self.rows.raised.iter().map(|(id, _)| *id).collect();
         let marks = self.rows.marks.clone();
         let unit = Unit::collect(rests_on, self.arrival.policy.policy.hash, self.rows, self.leaves);

@@ -132,19 +132,15 @@ impl Gateway {
             }
         }
 
-        let units = by_person(identified).into_iter().map(|unit| self.collect_unit(&arrival, unit));
+        let people = by_person(identified).into_iter().map(|units| self.collect_in_order(&arrival, units));
         let mut failure = None;
         let mut stopped: Vec<SubjectId> = Vec::new();
-        for taken in join_all(units).await {
-            match taken {
-                Ok(taken) => {
-                    stopped.extend(taken.stopped);
-                    for (position, verdict) in taken.verdicts {
-                        set(&mut verdicts, position, verdict);
-                    }
-                }
-                Err(error) => failure = Some(error),
+        for (taken, failed) in join_all(people).await {
+            stopped.extend(taken.stopped);
+            for (position, verdict) in taken.verdicts {
+                set(&mut verdicts, position, verdict);
             }
+            failure = failed.or(failure);
         }
         if let Some(error) = failure {
             if verdicts.iter().all(|verdict| *verdict == Verdict::Later) {
@@ -157,6 +153,22 @@ impl Gateway {
             _ => Vec::new(),
         };
         Ok(Collection { verdicts, message_ids, unsettled })
+    }
+
+    /// Commits the units of one person one after the other, because their events have an order. What
+    /// follows a failure is not tried.
+    async fn collect_in_order(&self, arrival: &Arrival<'_>, units: Vec<Vec<Identified>>) -> (Taken, Option<Error>) {
+        let mut all = Taken::default();
+        for unit in units {
+            match self.collect_unit(arrival, unit).await {
+                Ok(taken) => {
+                    all.verdicts.extend(taken.verdicts);
+                    all.stopped.extend(taken.stopped);
+                }
+                Err(error) => return (all, Some(error)),
+            }
+        }
+        (all, None)
     }
 
     /// Prepares and commits one unit, again where the person changed meanwhile.
@@ -242,21 +254,23 @@ impl Taken {
     }
 }
 
-/// Units: the events of one person from one device, in their order, at most 64.
-fn by_person(events: Vec<Identified>) -> Vec<Vec<Identified>> {
-    let mut units: Vec<Vec<Identified>> = Vec::new();
-    let mut open: BTreeMap<([u8; 16], Option<[u8; 16]>), usize> = BTreeMap::new();
+/// The events of each person from one device, in their order, in units of at most 64.
+fn by_person(events: Vec<Identified>) -> Vec<Vec<Vec<Identified>>> {
+    let mut people: Vec<Vec<Vec<Identified>>> = Vec::new();
+    let mut places: BTreeMap<([u8; 16], Option<[u8; 16]>), usize> = BTreeMap::new();
     for event in events {
         let key = (event.owner.value, event.device.as_ref().map(|device| device.value));
-        match open.get(&key).and_then(|at| units.get_mut(*at)) {
+        let place = *places.entry(key).or_insert(people.len());
+        if place == people.len() {
+            people.push(Vec::new());
+        }
+        let Some(units) = people.get_mut(place) else { continue };
+        match units.last_mut() {
             Some(unit) if unit.len() < EVENTS_PER_UNIT => unit.push(event),
-            _ => {
-                open.insert(key, units.len());
-                units.push(vec![event]);
-            }
+            _ => units.push(vec![event]),
         }
     }
-    units
+    people
 }
 
 fn set(verdicts: &mut [Verdict], position: usize, verdict: Verdict) {
