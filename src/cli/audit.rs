@@ -1,7 +1,7 @@
 //! `amanat audit`: verify the log, take its checkpoint, prove an entry. None of it needs a key, and
 //! none of it changes the store.
 
-mod report;
+pub(super) mod report;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};

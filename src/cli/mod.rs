@@ -18,7 +18,9 @@ mod keys;
 mod migrate;
 mod output;
 mod policy;
+mod receipt;
 mod recipients;
+mod request;
 mod serve;
 mod token;
 
@@ -59,6 +61,8 @@ enum Command {
     Token(token::TokenArguments),
     Keys(keys::KeysArguments),
     Import(import::ImportArguments),
+    Request(request::RequestArguments),
+    Receipt(receipt::ReceiptArguments),
     Config(config::ConfigArguments),
     Migrate(migrate::MigrateArguments),
     /// Asks a running gateway whether it lives; for health checks of containers.
@@ -112,6 +116,8 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Token(arguments) => token::run(arguments, &context).await,
         Command::Keys(arguments) => keys::run(arguments, &context).await,
         Command::Import(arguments) => import::run(arguments, &context).await,
+        Command::Request(arguments) => request::run(arguments, &context).await,
+        Command::Receipt(arguments) => receipt::run(&arguments),
         Command::Config(arguments) => config::run(&arguments, &context),
         Command::Migrate(arguments) => migrate::run(&arguments, &context),
         Command::Healthcheck { url } => healthcheck::run(&url).await,

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::config::Loaded;
 use crate::gateway::dispatch::Dispatch;
 use crate::gateway::housekeeping::{Chores, Housekeeping};
+use crate::gateway::rights::RequestDesk;
 use crate::gateway::{self, Gateway};
 use crate::http::app::{App, AppSettings, Phase};
 use crate::http::collect::Limits;
@@ -83,6 +84,7 @@ pub(super) struct Serving {
     stop_publisher: watch::Sender<bool>,
     housekeeping: Housekeeping,
     dispatch: Dispatch,
+    requests: RequestDesk,
     time_limit: std::time::Duration,
 }
 
@@ -144,6 +146,7 @@ impl Serving {
         let chores = Chores { copies: config.keys.copies.iter().cloned().collect(), ..Chores::default() };
         let housekeeping = app.house.keep_house(chores);
         let dispatch = app.house.dispatch(&carriers);
+        let requests = app.house.mind_requests(&carriers);
         app.enter(Phase::Serving);
         tracing::info!(address = %address, "amanat serves");
         Ok(Self {
@@ -155,13 +158,16 @@ impl Serving {
             stop_publisher,
             housekeeping,
             dispatch,
+            requests,
             time_limit: config.delivery.time_limit,
         })
     }
 
     /// Stops in order: no new work, what was accepted is finished, the log says so.
     pub(super) async fn stop(self) -> Result<(), Failure> {
-        let Self { app, handle, server, publisher, stop_publisher, housekeeping, dispatch, time_limit, .. } = self;
+        let Self {
+            app, handle, server, publisher, stop_publisher, housekeeping, dispatch, requests, time_limit, ..
+        } = self;
         app.enter(Phase::Stopping);
         tracing::info!("amanat stops; what was accepted is finished");
         handle.stop(true).await;
@@ -170,6 +176,7 @@ impl Serving {
             Ok(Err(error)) => return Err(Failure::new(format!("the server ended with {error}"))),
             Err(_) => return Err(Failure::new("the server ended with a panic")),
         }
+        requests.stop().await;
         dispatch.stop(time_limit).await;
         housekeeping.stop().await;
         app.house.note_stop().await?;

@@ -20,6 +20,7 @@ pub mod keys;
 pub mod person;
 pub mod policy;
 pub mod prove;
+pub mod rights;
 pub mod rows;
 pub mod source;
 pub mod subject_request;

@@ -3,11 +3,13 @@
 //! Everything below `gateway` that needs an instant or random bytes is given them, so that it can be
 //! tested and replayed. The offset exists for tests that move the clock.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::crypto;
 use crate::domain::id::EntryId;
@@ -40,7 +42,7 @@ impl Source {
     /// # Errors
     /// [`crypto::Error::EntropyUnavailable`]; there is no other source.
     pub fn fill(&self, bytes: &mut [u8]) -> Result<(), crypto::Error> {
-        getrandom::fill(bytes).map_err(|_| crypto::Error::EntropyUnavailable)
+        DRAWN.with_borrow_mut(|drawn| drawn.give(bytes))
     }
 
     /// `N` random bytes.
@@ -86,4 +88,41 @@ impl Source {
     pub fn entry(&self) -> Result<EntryId, crypto::Error> {
         Ok(EntryId::from_bytes(self.random()?))
     }
+}
+
+thread_local! {
+    static DRAWN: RefCell<Drawn> = RefCell::new(Drawn { bytes: Zeroizing::new([0; DRAWN_BYTES]), left: 0 });
+}
+
+/// Bytes drawn with one system call.
+const DRAWN_BYTES: usize = 1024;
+
+/// Random bytes drawn ahead, because a system call costs more than sealing a field. Each byte is given
+/// once and wiped where it stood; the process never forks.
+struct Drawn {
+    bytes: Zeroizing<[u8; DRAWN_BYTES]>,
+    left: usize,
+}
+
+impl Drawn {
+    fn give(&mut self, bytes: &mut [u8]) -> Result<(), crypto::Error> {
+        if bytes.len() > DRAWN_BYTES {
+            return draw(bytes);
+        }
+        if self.left < bytes.len() {
+            self.left = 0;
+            draw(self.bytes.as_mut_slice())?;
+            self.left = DRAWN_BYTES;
+        }
+        let rest = self.left - bytes.len();
+        let given = self.bytes.get_mut(rest..self.left).ok_or(crypto::Error::EntropyUnavailable)?;
+        bytes.copy_from_slice(given);
+        given.zeroize();
+        self.left = rest;
+        Ok(())
+    }
+}
+
+fn draw(bytes: &mut [u8]) -> Result<(), crypto::Error> {
+    getrandom::fill(bytes).map_err(|_| crypto::Error::EntropyUnavailable)
 }

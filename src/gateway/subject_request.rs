@@ -24,15 +24,19 @@ use crate::domain::personal::{Access, Personal};
 use crate::domain::subject_request::{
     Assurance, RequestKind, RequestOutcome, RequestState, TaskOutcome, outcome, parse_reference, reference,
 };
-use crate::storage::subject_requests::{self as stored, Move, StoredCase, StoredRequest, StoredTask};
+use crate::storage::idempotency::{self, KeptAnswer};
+use crate::storage::subject_requests::{self as stored, Move};
 use crate::storage::{LeafRow, Step, Unit, erasures, keys};
 
+use super::consent::Repeatable;
 use super::identifiers::{own_category, own_term};
 use super::{Error, Gateway, Result, rows};
 
 const TO_FIND: Access = Access::because("an identifier of a request is normalised and looked up");
 const TO_SEAL: Access = Access::because("what a person asked is sealed under the key of the case");
 const TO_ACT: Access = Access::because("a request is carried out for the identifiers it names");
+
+pub use crate::storage::subject_requests::{StoredCase, StoredRequest, StoredTask};
 
 /// Identifiers in one case at most.
 const IDENTIFIERS: usize = 10;
@@ -72,6 +76,14 @@ pub enum Opener {
     Operator,
 }
 
+/// What a repeatable call came to.
+pub enum Opened {
+    /// The case, opened now or by the first call.
+    Case(Case),
+    /// The key was used with another body within a day.
+    KeyReused,
+}
+
 /// A case with its requests.
 pub struct Case {
     /// The case.
@@ -94,6 +106,27 @@ pub(super) struct NamedIdentifier {
     pub(super) namespace: String,
     pub(super) value: String,
     pub(super) canonical: String,
+}
+
+impl Asked {
+    /// The same, for a second try.
+    fn again(&self) -> Self {
+        let copy = |text: &Personal<String>| Personal::new(text.reveal(&TO_SEAL).clone());
+        Self {
+            kinds: self.kinds.clone(),
+            identifiers: self
+                .identifiers
+                .iter()
+                .map(|identifier| AskedIdentifier {
+                    kind: identifier.kind.clone(),
+                    namespace: identifier.namespace.clone(),
+                    text: copy(&identifier.text),
+                })
+                .collect(),
+            language: self.language.clone(),
+            message: self.message.as_ref().map(copy),
+        }
+    }
 }
 
 impl Opener {
@@ -127,6 +160,48 @@ impl Gateway {
     /// # Errors
     /// [`Error::Unacceptable`] when it asks nothing, names nobody, or an identifier is not of its kind.
     pub async fn open_case(&self, asked: Asked, opener: Opener) -> Result<Case> {
+        self.open_case_with(asked, opener, None).await
+    }
+
+    /// As [`Gateway::open_case`]; a repeated call with the same key gets the case that the first one
+    /// opened.
+    ///
+    /// # Errors
+    /// As [`Gateway::open_case`].
+    pub async fn open_case_once(&self, asked: Asked, opener: Opener, repeatable: &Repeatable) -> Result<Opened> {
+        let kept = self.kept_opening(opener, repeatable);
+        for _ in 0..2 {
+            let (mark, now) = (kept.mark, self.source.now().into());
+            let before = self.database.read(move |c| idempotency::find(c, &mark, now)).await.map_err(Error::store)?;
+            if let Some(before) = before {
+                if !crate::crypto::mac::equal(&before.body_hash, &kept.body_hash) {
+                    return Ok(Opened::KeyReused);
+                }
+                return Ok(Opened::Case(self.case(&before.answer).await?));
+            }
+            match self.open_case_with(asked.again(), opener, Some(kept.clone())).await {
+                // The same call came twice at once, and the other one was faster.
+                Err(Error::Contention) => {}
+                opened => return opened.map(Opened::Case),
+            }
+        }
+        Err(Error::Contention)
+    }
+
+    fn kept_opening(&self, opener: Opener, repeatable: &Repeatable) -> KeptAnswer {
+        let secrets = self.keyholder.secrets();
+        let caller = opener.spelling();
+        KeptAnswer {
+            mark: secrets.tokens.duplicate("idempotency-requests", &caller, &repeatable.key, &[0; 32]),
+            body_hash: secrets.tokens.duplicate("idempotency-requests-body", &caller, "", &repeatable.body_hash),
+            subject: None,
+            status: 0,
+            answer: String::new(),
+            at: self.source.now().into(),
+        }
+    }
+
+    async fn open_case_with(&self, asked: Asked, opener: Opener, kept: Option<KeptAnswer>) -> Result<Case> {
         let now = self.source.now();
         let (contents, subject) = self.identify_asker(&asked).await?;
         let id = CaseId::from_uuid(self.source.random_id().map_err(Error::Protection)?);
@@ -172,11 +247,17 @@ impl Gateway {
             requests.push(request);
         }
         let opened = Case { case: case.clone(), requests: requests.clone() };
+        let kept = kept.map(|kept| KeptAnswer { answer: case.reference.clone(), ..kept });
         self.commit_change(move || {
-            let (case, requests) = (case.clone(), requests.clone());
+            let (case, requests, kept) = (case.clone(), requests.clone(), kept.clone());
             let entries: Vec<_> = leaves.iter().step_by(2).map(|leaf| leaf.draft.entry()).collect();
             Unit::change(Vec::new(), leaves.clone(), move |transaction, _| {
                 let connection = transaction.connection();
+                if let Some(kept) = &kept
+                    && !idempotency::insert(connection, kept)?
+                {
+                    return Ok(Step::Stale);
+                }
                 if let Some(first) = entries.first() {
                     stored::insert_case(connection, &case, *first)?;
                 }

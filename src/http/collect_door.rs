@@ -29,12 +29,12 @@ use super::routes;
 /// Everything that is not in the table of the API: a collector's path, or nothing.
 pub(super) async fn serve(request: HttpRequest, payload: Payload, app: web::Data<App>) -> HttpResponse {
     let app = app.into_inner();
-    let path = request.path().to_owned();
-    if request.method() == actix_web::http::Method::OPTIONS && routes::is_open_to_pages(&path) {
-        return preflight(&request, &app, &path);
+    let path = request.path();
+    if request.method() == actix_web::http::Method::OPTIONS && routes::is_open_to_pages(path) {
+        return preflight(&request, &app, path);
     }
-    let Some(route) = route::find(&path) else {
-        let methods = routes::methods_of(&path);
+    let Some(route) = route::find(path) else {
+        let methods = routes::methods_of(path);
         let problem = if methods.is_empty() {
             Problem::new(Code::NotFound)
         } else {
@@ -42,16 +42,10 @@ pub(super) async fn serve(request: HttpRequest, payload: Payload, app: web::Data
         };
         return problem_response(&problem, Door::Api);
     };
-    let headers: Vec<(String, Vec<u8>)> =
-        request.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
-    let lines: Vec<(&str, &[u8])> = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
-    let head = Request {
-        method: request.method().as_str(),
-        path: &path,
-        query: request.query_string(),
-        headers: &lines,
-        body: &[],
-    };
+    let lines: Vec<(&str, &[u8])> =
+        request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let head =
+        Request { method: request.method().as_str(), path, query: request.query_string(), headers: &lines, body: &[] };
     let policy = app.house.policy();
     let mut answer = answer(&app, &policy, head, &route, payload).await;
     if matches!(route, Route::Pixel(_)) {

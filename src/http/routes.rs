@@ -74,6 +74,13 @@ routes! {
     post "/v1/consents/{id}/withdraw" CollectorOr(Scope::Consents) => api::consents::withdraw;
     post "/v1/decisions" Service(Scope::Decisions) => api::decisions::decide;
     post "/v1/disclosures" Service(Scope::Disclosures) => api::disclosures::disclose;
+    post "/v1/subject-requests" Service(Scope::Requests) => api::subject_requests::open;
+    get "/v1/subject-requests/{id}" Service(Scope::Requests) => api::subject_requests::show;
+    get "/v1/subject-requests/{id}/tasks" Service(Scope::Requests) => api::subject_requests::tasks;
+    get "/v1/subject-requests/{id}/package" Service(Scope::Requests) => api::subject_requests::package;
+    get "/v1/subject-requests/{id}/receipt" Service(Scope::Requests) => api::subject_requests::receipt;
+    post "/v1/tasks/{task}/acknowledgements" Service(Scope::Tasks) => api::subject_requests::acknowledge;
+    get "/schemas/{name}" Anyone => api::subject_requests::schema;
 }
 
 /// Whether pages of collectors call this path of the table.

@@ -6,12 +6,12 @@ mod parts;
 mod tiles;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Binary, SmallInt};
+use diesel::sql_types::{BigInt, Binary, SmallInt, Text};
 
 use crate::audit::tree::{Frontier, Hash};
 use crate::domain::id::EntryId;
 
-use super::backend::{bulk_insert, on, same};
+use super::backend::{Statement, bulk_insert, on, same};
 use super::schema::{audit_leaf, audit_log};
 use super::sql_types::{Id16, Instant, Micros, Uuid16};
 use super::{Connection, Error, LeafRow, Result};
@@ -152,9 +152,18 @@ pub(super) fn take_head(connection: &mut Connection) -> Result<(LogHead, Option<
             Ok((stored_head(row)?, None))
         }
         Connection::Postgres(c) => {
-            let row: HeadRow = audit_log::table.find(LOG).select(head_columns!()).for_update().first(c)?;
             // The database's clock: the instances share it.
-            let clock: Micros = diesel::select(diesel::dsl::sql::<Instant>("clock_timestamp()")).get_result(c)?;
+            let (row, clock): (HeadRow, Micros) = Statement::<
+                LogHead,
+                _,
+                ((Text, BigInt, Binary, Binary, Binary, Instant, BigInt, BigInt), Instant),
+            >::new(
+                "SELECT origin, size, root, frontier, last_hash, last_time, epoch, minimum_index, clock_timestamp() \
+                 FROM audit_log WHERE log = ",
+                IntoSql::into_sql::<SmallInt>(LOG),
+                " FOR UPDATE",
+            )
+            .get_result(c)?;
             Ok((stored_head(row)?, Some(clock)))
         }
     }
@@ -195,19 +204,24 @@ pub(super) fn append(
     insert_parts(connection, &parts.iter().collect::<Vec<_>>())?;
     insert_leaves(connection, &rows.iter().collect::<Vec<_>>())?;
     insert_full_tiles(connection, from, head.size)?;
-    let moved = on!(connection, c => diesel::update(audit_log::table.filter(
-            audit_log::log.eq(LOG)
-                .and(audit_log::size.eq(i64::try_from(from).unwrap_or(i64::MAX)))
-                .and(audit_log::epoch.eq(head.epoch)),
-        ))
-        .set((
-            audit_log::size.eq(i64::try_from(head.size).unwrap_or(i64::MAX)),
-            audit_log::root.eq(&head.frontier.root()[..]),
-            audit_log::frontier.eq(head.frontier.to_bytes()),
-            audit_log::last_hash.eq(&head.last_hash[..]),
-            audit_log::last_time.eq(time),
-        ))
-        .execute(c))?;
+    let root = head.frontier.root();
+    let values = (
+        IntoSql::into_sql::<BigInt>(i64::try_from(head.size).unwrap_or(i64::MAX)),
+        IntoSql::into_sql::<Binary>(&root[..]),
+        IntoSql::into_sql::<Binary>(head.frontier.to_bytes()),
+        IntoSql::into_sql::<Binary>(&head.last_hash[..]),
+        IntoSql::into_sql::<Instant>(time),
+        IntoSql::into_sql::<SmallInt>(LOG),
+        IntoSql::into_sql::<BigInt>(i64::try_from(from).unwrap_or(i64::MAX)),
+        IntoSql::into_sql::<BigInt>(head.epoch),
+    );
+    let update = Statement::<audit_log::table, _>::new(
+        "UPDATE audit_log SET size = given.column1, root = given.column2, frontier = given.column3, \
+         last_hash = given.column4, last_time = given.column5 FROM (VALUES (",
+        values,
+        ")) AS given WHERE log = given.column6 AND size = given.column7 AND epoch = given.column8",
+    );
+    let moved = on!(connection, c => update.execute(c))?;
     if moved != 1 {
         return Err(Error::DamagedLog("the head moved under the writer"));
     }

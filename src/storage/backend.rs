@@ -1,10 +1,13 @@
 //! What differs between SQLite and PostgreSQL: how a connection is opened and what it must promise.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use diesel::Connection as _;
+use diesel::backend::Backend;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::r2d2::ManageConnection;
 use diesel_migrations::MigrationHarness;
 
@@ -229,7 +232,48 @@ impl Connection {
     }
 }
 
-/// Writes a function that inserts many rows: a cached one-row statement in a loop on SQLite, where
+/// A statement whose text never changes, with the values that go into it: each connection prepares
+/// it once. diesel never caches a `sql_query` and walks a typed insert before each run to see
+/// whether its text changed.
+///
+/// `Id` makes the type of one statement unlike that of any other, because the type is what the
+/// prepared statement is found by; `Row` is the SQL type of what comes back.
+pub(crate) struct Statement<Id, Binds, Row = ()> {
+    begin: &'static str,
+    binds: Binds,
+    end: &'static str,
+    only: PhantomData<(Id, Row)>,
+}
+
+impl<Id, Binds, Row> Statement<Id, Binds, Row> {
+    /// The text before and after the values, which are separated by commas.
+    pub(crate) const fn new(begin: &'static str, binds: Binds, end: &'static str) -> Self {
+        Self { begin, binds, end, only: PhantomData }
+    }
+}
+
+impl<DB: Backend, Id, Binds: QueryFragment<DB>, Row> QueryFragment<DB> for Statement<Id, Binds, Row> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        out.push_sql(self.begin);
+        self.binds.walk_ast(out.reborrow())?;
+        out.push_sql(self.end);
+        Ok(())
+    }
+}
+
+impl<Id: 'static, Binds: QueryId, Row: 'static> QueryId for Statement<Id, Binds, Row> {
+    type QueryId = Statement<Id, Binds::QueryId, Row>;
+
+    const HAS_STATIC_QUERY_ID: bool = Binds::HAS_STATIC_QUERY_ID;
+}
+
+impl<Id, Binds, Row> Query for Statement<Id, Binds, Row> {
+    type SqlType = Row;
+}
+
+impl<Id, Binds, Row, C> RunQueryDsl<C> for Statement<Id, Binds, Row> {}
+
+/// Writes a function that inserts many rows: a prepared one-row statement in a loop on SQLite, where
 /// that is as fast as a batch, and one statement over arrays on PostgreSQL, whose plan does not
 /// depend on their length.
 macro_rules! bulk_insert {
@@ -237,20 +281,25 @@ macro_rules! bulk_insert {
         $(#[$doc])*
         $vis fn $name(connection: &mut $crate::storage::backend::Connection, rows: &[&$type]) -> $crate::storage::Result<()> {
             use diesel::prelude::*;
+            use $crate::storage::backend::{Connection, Statement};
             if rows.is_empty() {
                 return Ok(());
             }
             match connection {
-                $crate::storage::backend::Connection::Sqlite(c) => {
+                Connection::Sqlite(c) => {
+                    const BEGIN: &str = concat!("INSERT INTO ", stringify!($table), " (", stringify!($($column),+), ") VALUES (");
                     for $row in rows {
-                        diesel::insert_into($table::table).values(($($table::$column.eq($value),)+)).execute(c)?;
+                        let values = ($(IntoSql::into_sql::<$sql>($value),)+);
+                        Statement::<$table::table, _>::new(BEGIN, values, ")").execute(c)?;
                     }
                 }
-                $crate::storage::backend::Connection::Postgres(c) => {
-                    diesel::sql_query($crate::storage::backend::insert_from_arrays(stringify!($table), &[$(stringify!($column)),+]))
-                        .into_boxed()
-                        $(.bind::<diesel::sql_types::Array<$sql>, _>(rows.iter().map(|$row| $value).collect::<Vec<_>>()))+
-                        .execute(c)?;
+                Connection::Postgres(c) => {
+                    const BEGIN: &str =
+                        concat!("INSERT INTO ", stringify!($table), " (", stringify!($($column),+), ") SELECT * FROM unnest(");
+                    let columns = ($(
+                        IntoSql::into_sql::<diesel::sql_types::Array<$sql>>(rows.iter().map(|$row| $value).collect::<Vec<_>>()),
+                    )+);
+                    Statement::<$table::table, _>::new(BEGIN, columns, ")").execute(c)?;
                 }
             }
             Ok(())
@@ -262,12 +311,6 @@ pub(crate) use bulk_insert;
 /// A value that is the same in every row.
 pub(crate) const fn same<R, T: Copy>(_row: &R, value: T) -> T {
     value
-}
-
-/// `INSERT INTO table (a, b) SELECT * FROM unnest($1, $2)`.
-pub(crate) fn insert_from_arrays(table: &str, columns: &[&str]) -> String {
-    let places: Vec<String> = (1..=columns.len()).map(|place| format!("${place}")).collect();
-    format!("INSERT INTO {table} ({}) SELECT * FROM unnest({})", columns.join(", "), places.join(", "))
 }
 
 /// The migrations of one store, for both back ends.

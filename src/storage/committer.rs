@@ -7,7 +7,6 @@
 //! asked: the leaf of the first unit stands there or does not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,21 +17,22 @@ use crate::domain::id::SubjectId;
 use crate::domain::policy::PolicyHash;
 
 use super::backend::on;
+use super::checkpointer::Checkpointer;
 use super::schema::installation;
 use super::sql_types::Micros;
 use super::unit::{Body, Transaction};
 use super::{
     Collect, Committed, Connection, Error, LeafRow, Location, Outcome, Result, Step, Unit, audit_log, consents,
-    deliveries, identities, records, seen_events, subjects,
+    deliveries, identities, records, seen_events,
+    subjects::{self, KnownVersions},
 };
 
 /// The most leaves in one batch.
 const LEAVES_PER_BATCH: usize = 1_024;
 /// How long a commit of unknown outcome is asked for.
 const READ_BACK: Duration = Duration::from_secs(30);
-/// A write-ahead log above this many bytes is truncated by the writer itself, because under constant
-/// load a passive checkpoint never catches up.
-const WAL_LIMIT: u64 = 64 << 20;
+/// A write-ahead log above this many bytes is truncated by the writer itself.
+const WAL_LIMIT: u64 = 128 << 20;
 
 /// A unit with the place for its answer.
 pub(super) struct Job {
@@ -62,15 +62,21 @@ pub(super) fn start(
     jobs: mpsc::Receiver<Job>,
     head: watch::Sender<Head>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name("committer".to_owned())
-        .spawn(move || Writer { settings, connection, head, failing: false }.run(jobs))
+    let checkpointer = match &settings.location {
+        Location::Sqlite(path) => Some(Checkpointer::start(path)?),
+        Location::Postgres { .. } => None,
+    };
+    let writer = Writer { settings, connection, head, known: KnownVersions::default(), checkpointer, failing: false };
+    std::thread::Builder::new().name("committer".to_owned()).spawn(move || writer.run(jobs))
 }
 
 struct Writer {
     settings: Settings,
     connection: Connection,
     head: watch::Sender<Head>,
+    known: KnownVersions,
+    /// On SQLite.
+    checkpointer: Option<Checkpointer>,
     failing: bool,
 }
 
@@ -85,7 +91,7 @@ impl Writer {
                 batch.push(job);
             }
             self.commit(batch);
-            self.keep_wal_short();
+            self.keep_log_short();
         }
     }
 
@@ -158,11 +164,18 @@ impl Writer {
         }
         let ran = match isolation {
             Isolation::Together => self.run_together(batch),
-            Isolation::Apart => self.run_apart(batch),
+            Isolation::Apart => {
+                // A unit must see what the units before it left in the same transaction.
+                self.known.forget();
+                let ran = self.run_apart(batch);
+                self.known.forget();
+                ran
+            }
         };
         match ran {
             Ok((outcomes, size)) => match self.connection.execute_script("COMMIT") {
                 Ok(()) => {
+                    self.known.keep();
                     if let Some(size) = size {
                         self.head.send_replace(Head { size });
                     }
@@ -184,6 +197,7 @@ impl Writer {
 
     /// Rolls back; where even that fails, the connection is replaced.
     fn after_failure(&mut self, error: Error) -> Failure {
+        self.known.forget();
         if self.connection.execute_script("ROLLBACK").is_err()
             && let Ok(connection) = self.settings.location.connect()
         {
@@ -194,7 +208,7 @@ impl Writer {
 
     fn run_together(&mut self, batch: &mut [Job]) -> Result<(Vec<Result<Outcome>>, Option<u64>)> {
         let mut units: Vec<&mut Unit> = batch.iter_mut().map(|job| &mut job.unit).collect();
-        let (verdicts, size) = run(&mut self.connection, &mut units)?;
+        let (verdicts, size) = run(&mut self.connection, &mut units, &mut self.known)?;
         Ok((verdicts.into_iter().map(Ok).collect(), size))
     }
 
@@ -203,7 +217,7 @@ impl Writer {
         let mut size = None;
         for job in batch {
             self.connection.execute_script("SAVEPOINT unit")?;
-            match run(&mut self.connection, &mut [&mut job.unit]) {
+            match run(&mut self.connection, &mut [&mut job.unit], &mut KnownVersions::default()) {
                 Ok((mut verdicts, grown)) => {
                     self.connection.execute_script("RELEASE SAVEPOINT unit")?;
                     size = grown.or(size);
@@ -265,25 +279,16 @@ impl Writer {
         Ok(any.then_some(outcomes))
     }
 
-    /// A passive checkpoint now and then keeps the write-ahead log short; above the limit the writer
-    /// waits for the readers and truncates it.
-    fn keep_wal_short(&mut self) {
-        let Location::Sqlite(path) = &self.settings.location else { return };
-        let mut wal = path.clone().into_os_string();
-        wal.push("-wal");
-        let length = std::fs::metadata(PathBuf::from(wal)).map_or(0, |metadata| metadata.len());
-        let script = if length > WAL_LIMIT {
-            "PRAGMA wal_checkpoint(RESTART)"
-        } else if length > WAL_LIMIT / 4 {
-            "PRAGMA wal_checkpoint(PASSIVE)"
-        } else {
-            return;
-        };
-        if let Err(error) = self.connection.execute_script(script) {
-            tracing::debug!(
-                error = crate::telemetry::cause(&error),
-                "the write-ahead log could not be checkpointed now"
-            );
+    /// Keeps the write-ahead log of SQLite short. Under constant load the checkpointer never catches
+    /// up, so above the limit the writer waits for the readers and begins the log anew.
+    fn keep_log_short(&mut self) {
+        let Some(checkpointer) = &mut self.checkpointer else { return };
+        let length = checkpointer.log_length();
+        checkpointer.note_length(length);
+        if length > WAL_LIMIT
+            && let Err(error) = self.connection.execute_script("PRAGMA wal_checkpoint(TRUNCATE)")
+        {
+            tracing::debug!(error = crate::telemetry::cause(&error), "the write-ahead log could not be begun anew now");
         }
     }
 }
@@ -317,10 +322,15 @@ fn is_conflict(error: &Error) -> bool {
 /// Runs units in an open transaction: locks what they rest on, turns away what is stale, makes the
 /// changes, inserts what was collected, appends the leaves. Gives each unit's outcome, and the new
 /// size of the log if it grew.
-fn run(connection: &mut Connection, units: &mut [&mut Unit]) -> Result<(Vec<Outcome>, Option<u64>)> {
+fn run(
+    connection: &mut Connection,
+    units: &mut [&mut Unit],
+    known: &mut KnownVersions,
+) -> Result<(Vec<Outcome>, Option<u64>)> {
     let touched: BTreeSet<SubjectId> =
         units.iter().flat_map(|unit| unit.rests_on.iter().map(|expected| expected.subject)).collect();
-    let versions = subjects::lock(connection, &touched.into_iter().collect::<Vec<_>>())?;
+    let touched: Vec<SubjectId> = touched.into_iter().collect();
+    let versions = subjects::lock(connection, &touched, known)?;
     let policy = policy_in_force(connection)?;
     let mut transaction = Transaction { connection, versions, policy };
 
@@ -345,6 +355,7 @@ fn run(connection: &mut Connection, units: &mut [&mut Unit]) -> Result<(Vec<Outc
         }
     }
     insert_collected(&mut transaction, units, &mut verdicts)?;
+    known.note(touched, &transaction.versions);
     append_leaves(transaction.connection, units, verdicts)
 }
 

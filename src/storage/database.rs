@@ -144,10 +144,16 @@ impl Database {
             return Err(Error::Stopped);
         }
         let (answer, answered) = oneshot::channel();
-        self.writer.send_timeout(Job { unit, answer }, QUEUE_WAIT).await.map_err(|error| match error {
-            mpsc::error::SendTimeoutError::Timeout(_) => Error::Overloaded,
-            mpsc::error::SendTimeoutError::Closed(_) => Error::Stopped,
-        })?;
+        match self.writer.try_send(Job { unit, answer }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Error::Stopped),
+            Err(mpsc::error::TrySendError::Full(job)) => {
+                self.writer.send_timeout(job, QUEUE_WAIT).await.map_err(|error| match error {
+                    mpsc::error::SendTimeoutError::Timeout(_) => Error::Overloaded,
+                    mpsc::error::SendTimeoutError::Closed(_) => Error::Stopped,
+                })?;
+            }
+        }
         answered.await.map_err(|_| Error::Stopped)?
     }
 

@@ -6,6 +6,7 @@
 //! sealed, and go out the same way.
 
 mod backend;
+mod checkpointer;
 mod committer;
 mod database;
 mod sql_types;

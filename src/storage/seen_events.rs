@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Binary};
 
-use super::backend::on;
+use super::backend::{Statement, on};
 use super::schema::seen_event;
 use super::sql_types::{Instant, Micros};
 use super::{Connection, Result};
@@ -19,10 +19,13 @@ pub(super) fn insert_new(connection: &mut Connection, units: &[(&[[u8; 32]], Mic
             for (marks, at) in units {
                 let mut again = Vec::new();
                 for (position, mark) in marks.iter().enumerate() {
-                    let inserted = diesel::insert_into(seen_event::table)
-                        .values((seen_event::mark.eq(&mark[..]), seen_event::at.eq(*at)))
-                        .on_conflict_do_nothing()
-                        .execute(c)?;
+                    let values = (IntoSql::into_sql::<Binary>(&mark[..]), IntoSql::into_sql::<Instant>(*at));
+                    let inserted = Statement::<seen_event::table, _>::new(
+                        "INSERT INTO seen_event (mark, at) VALUES (",
+                        values,
+                        ") ON CONFLICT DO NOTHING",
+                    )
+                    .execute(c)?;
                     if inserted == 0 {
                         again.push(position);
                     }
@@ -41,20 +44,15 @@ pub(super) fn insert_new(connection: &mut Connection, units: &[(&[[u8; 32]], Mic
         Connection::Postgres(c) => {
             let all: Vec<&[u8]> = units.iter().flat_map(|(marks, _)| marks.iter().map(|mark| &mark[..])).collect();
             let times: Vec<Micros> = units.iter().flat_map(|(marks, at)| marks.iter().map(|_| *at)).collect();
-            #[derive(QueryableByName)]
-            struct Inserted {
-                #[diesel(sql_type = Binary)]
-                mark: Vec<u8>,
-            }
+            let columns = (IntoSql::into_sql::<Array<Binary>>(all), IntoSql::into_sql::<Array<Instant>>(times));
             // Sorted, so that two instances lock the same marks in the same order.
-            let rows: Vec<Inserted> = diesel::sql_query(
-                "INSERT INTO seen_event (mark, at) SELECT * FROM unnest($1, $2) AS given (mark, at) ORDER BY mark \
-                 ON CONFLICT DO NOTHING RETURNING mark",
+            let inserted: Vec<Vec<u8>> = Statement::<seen_event::table, _, Binary>::new(
+                "INSERT INTO seen_event (mark, at) SELECT * FROM unnest(",
+                columns,
+                ") AS given (mark, at) ORDER BY mark ON CONFLICT DO NOTHING RETURNING mark",
             )
-            .bind::<Array<Binary>, _>(all)
-            .bind::<Array<Instant>, _>(times)
             .load(c)?;
-            let mut fresh: HashSet<Vec<u8>> = rows.into_iter().map(|row| row.mark).collect();
+            let mut fresh: HashSet<Vec<u8>> = inserted.into_iter().collect();
             let mut repeated = Vec::with_capacity(units.len());
             for (marks, _) in units {
                 let again: Vec<usize> = marks

@@ -1,6 +1,6 @@
 //! State rows: one a person, whose version rises with everything that can change a decision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, SmallInt};
@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, BigInt, Integer, SmallInt};
 use crate::domain::id::{EntryId, PurposeId, SubjectId};
 use crate::domain::subject::SubjectStatus;
 
-use super::backend::{bulk_insert, on, same};
+use super::backend::{Statement, bulk_insert, on, same};
 use super::schema::subject;
 use super::sql_types::{Id16, Instant, Micros, Uuid16};
 use super::{Connection, Error, Result, Transaction};
@@ -69,36 +69,87 @@ bulk_insert! {
 }
 
 /// Locks the rows of these subjects in the order of their ids and gives their versions.
-pub(super) fn lock(connection: &mut Connection, ids: &[SubjectId]) -> Result<BTreeMap<SubjectId, Version>> {
-    let mut versions = BTreeMap::new();
+pub(super) fn lock(
+    connection: &mut Connection,
+    ids: &[SubjectId],
+    known: &mut KnownVersions,
+) -> Result<BTreeMap<SubjectId, Version>> {
     match connection {
         // SQLite has one writer: whoever is in the transaction holds every row.
         Connection::Sqlite(c) => {
+            known.follow(c)?;
+            let mut versions = BTreeMap::new();
             for id in ids {
-                let version: Option<Version> =
-                    subject::table.find(Id16::from(*id)).select(subject::version).first(c).optional()?;
-                if let Some(version) = version {
-                    versions.insert(*id, version);
-                }
+                let version = match known.versions.get(id) {
+                    Some(version) => Some(*version),
+                    None => subject::table.find(Id16::from(*id)).select(subject::version).first(c).optional()?,
+                };
+                versions.extend(version.map(|version| (*id, version)));
             }
+            Ok(versions)
         }
         Connection::Postgres(c) => {
-            #[derive(QueryableByName)]
-            struct Row {
-                #[diesel(sql_type = Uuid16)]
-                id: Id16,
-                #[diesel(sql_type = BigInt)]
-                version: Version,
-            }
             let keys: Vec<Id16> = ids.iter().copied().map(Id16::from).collect();
-            let rows: Vec<Row> =
-                diesel::sql_query("SELECT id, version FROM subject WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE")
-                    .bind::<Array<Uuid16>, _>(keys)
-                    .load(c)?;
-            versions.extend(rows.into_iter().map(|row| (row.id.into(), row.version)));
+            let rows: Vec<(Id16, Version)> = Statement::<Lock, _, (Uuid16, BigInt)>::new(
+                "SELECT id, version FROM subject WHERE id = ANY(",
+                (IntoSql::into_sql::<Array<Uuid16>>(keys),),
+                ") ORDER BY id FOR NO KEY UPDATE",
+            )
+            .load(c)?;
+            Ok(rows.into_iter().map(|(id, version)| (id.into(), version)).collect())
         }
     }
-    Ok(versions)
+}
+
+struct Lock;
+
+/// Versions that are remembered at most.
+const KNOWN_VERSIONS: usize = 50_000;
+
+/// The versions of state rows as the committer of a SQLite store last read or wrote them, so that the
+/// hot path does not read a row an event. Good until another connection commits, which SQLite tells.
+#[derive(Default)]
+pub(super) struct KnownVersions {
+    data_version: i32,
+    versions: HashMap<SubjectId, Version>,
+    /// What the open transaction leaves behind if it commits.
+    noted: Vec<(SubjectId, Option<Version>)>,
+}
+
+impl KnownVersions {
+    /// Forgets everything if another connection has committed since the last transaction.
+    fn follow(&mut self, connection: &mut SqliteConnection) -> Result<()> {
+        let data_version = Statement::<Self, _, Integer>::new("PRAGMA data_version", (), "").get_result(connection)?;
+        if self.data_version != data_version {
+            self.data_version = data_version;
+            self.versions.clear();
+        }
+        Ok(())
+    }
+
+    /// Notes what a transaction locked and left, for when it is on disk.
+    pub(super) fn note(&mut self, locked: Vec<SubjectId>, left: &BTreeMap<SubjectId, Version>) {
+        self.noted = locked.into_iter().map(|id| (id, left.get(&id).copied())).collect();
+    }
+
+    /// The transaction is on disk: what was noted holds.
+    pub(super) fn keep(&mut self) {
+        if self.versions.len() > KNOWN_VERSIONS {
+            self.versions.clear();
+        }
+        for (id, version) in self.noted.drain(..) {
+            match version {
+                Some(version) => self.versions.insert(id, version),
+                None => self.versions.remove(&id),
+            };
+        }
+    }
+
+    /// Forgets everything, because a transaction was rolled back or went another way.
+    pub(super) fn forget(&mut self) {
+        self.noted.clear();
+        self.versions.clear();
+    }
 }
 
 /// Raises the version of a subject: whatever was decided on the old one must be decided again.

@@ -9,4 +9,5 @@ mod collecting;
 mod consents;
 mod delivering;
 mod log;
+mod subject_requests;
 mod wire;

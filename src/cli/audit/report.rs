@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::audit::finding::{Position, Report, Severity, Verdict};
 
 /// The report, one fact a line, findings last.
-pub(super) fn text(report: &Report) -> String {
+pub(in crate::cli) fn text(report: &Report) -> String {
     let mut lines = vec![format!("{} (exit {})", verdict(report.verdict), report.exit)];
     if let Some(origin) = &report.origin {
         lines.push(format!("log        {origin}"));

@@ -166,7 +166,7 @@ async fn access(guide: &Guide, client: &Client) -> Result<(), Failure> {
     let id = request(guide, client, "access", ali.email).await?;
     let package = package(guide, client, &id).await?;
     let keys = package.as_object().map(|members| members.len()).unwrap_or_default();
-    let copies = package.pointer("/copy").and_then(Value::as_array).map_or(0, Vec::len);
+    let copies = package.pointer("/copy/records").and_then(Value::as_array).map_or(0, Vec::len);
     let recipients = package.pointer("/recipients").and_then(Value::as_array).map_or(0, Vec::len);
     expect(copies > 0 && recipients > 0, "the package holds the records and names the recipients")?;
     let file = guide.folder.join("package.json");

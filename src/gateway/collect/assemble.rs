@@ -1,11 +1,12 @@
 //! Stage 5, store: the rows and leaves of one unit, ready for the committer.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::audit::payload::{Actor, Allowed, Decided as DecidedLine, Payload, Row, Value};
 use crate::domain::event::{Event, Outcome, Role};
-use crate::domain::id::{DeliveryId, EntryId, PurposeId, RecipientId, SubjectId};
+use crate::domain::id::{DeliveryId, EntryId, FieldPath, PurposeId, RecipientId, SubjectId};
 use crate::domain::reason::Reason;
 use crate::gateway::journal::Stop;
 use crate::gateway::keyholder::NewPersonKeys;
@@ -14,7 +15,7 @@ use crate::storage::deliveries::NewDelivery;
 use crate::storage::{Collect, Expected, LeafRow, Micros, Unit};
 
 use super::classify::Classified;
-use super::decide::{Circumstances, Decided, Rulings};
+use super::decide::{Circumstances, Decided, Ruling, Rulings};
 use super::identify::Identified;
 use super::people::{Party, Seen};
 use super::seal::{Destination, Sealed};
@@ -108,14 +109,17 @@ pub(super) fn prepare(house: &Gateway, arrival: &Arrival<'_>, view: &View, event
     let mut decisions = BTreeSet::new();
     let mut refused = BTreeSet::new();
     let had_signals = !making.rows.events.is_empty();
+    // Most events of a unit share one ruling.
+    let mut noted: Option<Rc<Ruling>> = None;
 
     for event in events {
         let classified = Classified::new(&arrival.policy.policy, event);
-        dropped.extend(event.event.undeclared.iter().map(|path| path.as_str().to_owned()));
+        note_dropped(&mut dropped, &event.event.undeclared);
         let decided = Decided::new(&circumstances, &mut rulings, classified);
-        dropped.extend(decided.ruling.dropped.iter().map(|path| path.as_str().to_owned()));
-        for (purpose, recipient, reason) in &decided.ruling.decisions {
-            decisions.insert((purpose.clone(), recipient.clone(), *reason));
+        if noted.as_ref().is_none_or(|noted| !Rc::ptr_eq(noted, &decided.ruling)) {
+            note_dropped(&mut dropped, &decided.ruling.dropped);
+            decisions.extend(decided.ruling.decisions.iter().cloned());
+            noted = Some(Rc::clone(&decided.ruling));
         }
         if !decided.is_kept() {
             making.rows.marks.extend(event.mark);
@@ -139,7 +143,7 @@ pub(super) fn prepare(house: &Gateway, arrival: &Arrival<'_>, view: &View, event
         };
         making.rows.marks.extend(event.mark);
         payload.rows.push(Row { kind: "record", id: *record.id.as_bytes(), content_hash: rows::record_hash(&record) });
-        for (recipient, purpose) in &decided.ruling.promised {
+        for (recipient, purpose) in decided.promised() {
             let delivery = NewDelivery {
                 id: DeliveryId::from_uuid(house.source.ordered_id(arrival.received_at).map_err(Error::Protection)?),
                 recipient: recipient.clone(),
@@ -249,6 +253,14 @@ impl Making<'_> {
         let marks = self.rows.marks.clone();
         let unit = Unit::collect(rests_on, self.arrival.policy.policy.hash, self.rows, self.leaves);
         Assembled { unit, new_keys: self.new_keys, stops: self.stops, marks, changed }
+    }
+}
+
+fn note_dropped(dropped: &mut BTreeSet<String>, paths: &[FieldPath]) {
+    for path in paths {
+        if !dropped.contains(path.as_str()) {
+            dropped.insert(path.as_str().to_owned());
+        }
     }
 }
 

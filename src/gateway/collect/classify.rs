@@ -28,6 +28,11 @@ impl<'a> Classified<'a> {
         Self { identified, fields, only: () }
     }
 
+    /// Whether these are the paths of its fields.
+    pub(super) fn has_paths(&self, paths: &[FieldPath]) -> bool {
+        self.fields.iter().map(|(field, _)| &field.path).eq(paths)
+    }
+
     /// The paths of its fields, sorted.
     pub(super) fn paths(&self) -> Vec<FieldPath> {
         let () = self.only;

@@ -1,5 +1,7 @@
 //! Stage 3, decide: which fields may be kept, and to whom they are promised.
 
+use std::rc::Rc;
+
 use jiff::Timestamp;
 
 use crate::domain::decision::{Decision, Question, decide};
@@ -11,13 +13,12 @@ use crate::domain::subject::Standing;
 use super::classify::Classified;
 
 /// What was decided about the fields of an event.
-#[derive(Clone)]
 pub(super) struct Ruling {
     /// Fields that at least one purpose may use, sorted.
     pub(super) kept: Vec<FieldPath>,
     /// Fields that none may use, sorted.
     pub(super) dropped: Vec<FieldPath>,
-    /// Promises: to whom and for what.
+    /// Promises to whom the sender does not leave out.
     pub(super) promised: Vec<(RecipientId, PurposeId)>,
     /// Every decision: purpose, recipient (none: the controller itself), and the strongest reason
     /// against it.
@@ -29,7 +30,7 @@ pub(super) struct Ruling {
 /// An event that was decided.
 pub(super) struct Decided<'a> {
     pub(super) classified: Classified<'a>,
-    pub(super) ruling: Ruling,
+    pub(super) ruling: Rc<Ruling>,
     only: (),
 }
 
@@ -44,27 +45,31 @@ pub(super) struct Circumstances<'a> {
 
 /// Rulings of a unit, remembered: events of one shape without signals of their own are decided once.
 #[derive(Default)]
-pub(super) struct Rulings(Vec<(Vec<FieldPath>, Ruling)>);
+pub(super) struct Rulings(Vec<(Vec<FieldPath>, Rc<Ruling>)>);
 
 impl<'a> Decided<'a> {
     pub(super) fn new(circumstances: &Circumstances<'_>, rulings: &mut Rulings, classified: Classified<'a>) -> Self {
-        let paths = classified.paths();
         let event = &classified.identified.event;
         let plain = event.signals.is_empty() && event.purposes.is_none();
-        let remembered = plain.then(|| rulings.0.iter().find(|(of, _)| *of == paths)).flatten();
-        let mut ruling = match remembered {
-            Some((_, ruling)) => ruling.clone(),
+        let remembered = plain.then(|| rulings.0.iter().find(|(of, _)| classified.has_paths(of))).flatten();
+        let ruling = match remembered {
+            Some((_, ruling)) => Rc::clone(ruling),
             None => {
-                let ruling = rule(circumstances, &classified, &paths);
+                let paths = classified.paths();
+                let ruling = Rc::new(rule(circumstances, &classified, &paths));
                 if plain {
-                    rulings.0.push((paths, ruling.clone()));
+                    rulings.0.push((paths, Rc::clone(&ruling)));
                 }
                 ruling
             }
         };
-        // What the sender leaves out narrows and never widens.
-        ruling.promised.retain(|(recipient, _)| classified.identified.event.narrowing.admits(recipient));
         Self { classified, ruling, only: () }
+    }
+
+    /// Promises: to whom and for what. What the sender leaves out narrows and never widens.
+    pub(super) fn promised(&self) -> impl Iterator<Item = &(RecipientId, PurposeId)> {
+        let narrowing = &self.classified.identified.event.narrowing;
+        self.ruling.promised.iter().filter(|(recipient, _)| narrowing.admits(recipient))
     }
 
     /// Whether anything of the event may be kept.

@@ -4,7 +4,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::crypto::mac::hash;
 use crate::domain::id::SubjectId;
@@ -46,7 +45,8 @@ impl Gateway {
             .map_err(|_| Error::WrongState("the memory of the log cannot be written"))?
     }
 
-    /// E3: one transaction of the key store, then no process holds the keys any more.
+    /// E3: one transaction of the key store; from here on this process holds the keys no more. Other
+    /// processes may hold them until the stated bound, so the receipt waits for it, not the rows.
     pub(super) async fn destroy_keys(&self, ledger: &StoredErasure) -> Result<()> {
         let plan = WrittenPlan::of(ledger)?;
         let now = self.source.now();
@@ -83,10 +83,6 @@ impl Gateway {
         }
         self.forget(ledger.subjects.iter().copied());
         self.forget_identifiers();
-        if !self.keyholder.store().location().is_sqlite() {
-            // Other instances let go of opened keys at the stated bound at the latest.
-            tokio::time::sleep(self.keyholder.stated_bound() + Duration::from_secs(1)).await;
-        }
         Ok(())
     }
 

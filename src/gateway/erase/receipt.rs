@@ -76,6 +76,7 @@ impl Gateway {
             self.forget_receipt(&ledger).await?;
             return Err(Error::NotFound);
         }
+        self.wait_for_other_instances(&ledger, now).await?;
         let owner = Owner::from(id);
         let key = self.keyholder.owned(key_id, KeyPurpose::Document, owner).await?;
         let text = self.open_own(&key, owner, rows::ERASURE, RowId::from(id), sealed)?;
@@ -89,6 +90,26 @@ impl Gateway {
         })
         .await?;
         serde_json::to_string_pretty(&receipt).map_err(|_| Error::WrongState("the receipt cannot be written"))
+    }
+
+    /// Another process may hold an opened key until the stated bound; until then nobody is told that
+    /// all keys are gone.
+    async fn wait_for_other_instances(&self, ledger: &StoredErasure, now: Timestamp) -> Result<()> {
+        let Some(completed) = ledger.completed_at else { return Ok(()) };
+        let bound = SignedDuration::try_from(self.keyholder.stated_bound()).unwrap_or(SignedDuration::from_secs(30));
+        let free = completed.timestamp().checked_add(bound + SignedDuration::from_secs(1)).unwrap_or(now);
+        if now >= free {
+            return Ok(());
+        }
+        let own = Id16::from(self.instance);
+        // Only a process that started before the keys were destroyed can hold them.
+        let since = ledger.started_at;
+        let instances = self.keyholder.store().read(move |c| keys::instances(c, since)).await.map_err(Error::keys)?;
+        if instances.iter().any(|instance| instance.id != own && instance.started_at <= completed) {
+            let wait = std::time::Duration::try_from(free.duration_since(now)).unwrap_or_default();
+            return Err(Error::Pending { wait });
+        }
+        Ok(())
     }
 
     /// Destroys what shows receipts that were handed out or waited too long. For the housekeeping.

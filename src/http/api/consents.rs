@@ -141,7 +141,7 @@ fn caller(call: &Call) -> Result<consent::Caller, Problem> {
     }
 }
 
-fn idempotency_key(call: &Call) -> Result<Option<String>, Problem> {
+pub(super) fn idempotency_key(call: &Call) -> Result<Option<String>, Problem> {
     let Some(key) = call.header("idempotency-key") else { return Ok(None) };
     if key.is_empty() || key.len() > KEY_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
         return Err(

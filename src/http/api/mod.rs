@@ -8,4 +8,5 @@ pub mod document;
 pub mod health;
 pub mod policy;
 pub mod said;
+pub mod subject_requests;
 pub mod tokens;

@@ -163,7 +163,7 @@ CREATE INDEX delivery_due ON delivery (recipient, next_at, id) WHERE state = 0;
 CREATE INDEX delivery_sending ON delivery (lease_until, recipient) WHERE state = 1;
 CREATE INDEX delivery_open_subject ON delivery (subject, recipient, id) WHERE state IN (0, 1);
 CREATE INDEX delivery_dead ON delivery (recipient, id) WHERE state = 4;
-CREATE INDEX delivery_subject ON delivery (subject);
+CREATE INDEX delivery_subject ON delivery (subject, state);
 
 -- Who received which fields of whom, for what, when and under which safeguard (Art. 15(1)(c), 19).
 CREATE TABLE disclosure (

@@ -156,14 +156,14 @@ CREATE TABLE delivery (
   created_at INTEGER NOT NULL,
   settled_at INTEGER,
   entry BLOB NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 -- What may be claimed is found by the time it is due, what was left on the wire by the end of its lease,
 -- and whether somebody's earlier promise stands before it by the third: each look is bounded.
 CREATE INDEX delivery_due ON delivery (recipient, next_at, id) WHERE state = 0;
 CREATE INDEX delivery_sending ON delivery (lease_until, recipient) WHERE state = 1;
 CREATE INDEX delivery_open_subject ON delivery (subject, recipient, id) WHERE state IN (0, 1);
 CREATE INDEX delivery_dead ON delivery (recipient, id) WHERE state = 4;
-CREATE INDEX delivery_subject ON delivery (subject);
+CREATE INDEX delivery_subject ON delivery (subject, state);
 
 -- Who received which fields of whom, for what, when and under which safeguard (Art. 15(1)(c), 19).
 CREATE TABLE disclosure (
