@@ -16,6 +16,7 @@ use crate::gateway::tokens::{Collector, Scope, Service};
 use super::app::{App, Phase};
 use super::problem::{Code, Door, Problem};
 use super::routes::Permission;
+use super::unread;
 
 /// A call whose caller was accepted and whose body has arrived.
 pub struct Call {
@@ -177,7 +178,8 @@ where
         Permission::Anyone | Permission::CollectorOr(_) => readable_by(&request, &app),
         _ => Vec::new(),
     };
-    let done = enter(&request, payload, Arc::clone(&app), permission, handler).await;
+    let mut payload = payload;
+    let done = enter(&request, &mut payload, Arc::clone(&app), permission, handler).await;
     let mut response = match done {
         Ok(answer) => {
             let mut response = HttpResponse::build(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK));
@@ -199,7 +201,7 @@ where
         }
     }
     mark(&mut response, &id);
-    response
+    unread::hold(response, payload)
 }
 
 /// The headers by which the page that asks may read the answer: its origin, if a collector lists it.
@@ -220,7 +222,7 @@ fn origin(request: &HttpRequest) -> Option<&str> {
 
 async fn enter<F, Fut>(
     request: &HttpRequest,
-    payload: Payload,
+    payload: &mut Payload,
     app: Arc<App>,
     permission: Permission,
     handler: F,
@@ -311,7 +313,7 @@ fn write_key(request: &HttpRequest) -> Option<String> {
 ///
 /// # Errors
 /// [`Code::BodyTooLarge`]; [`Code::MalformedBody`] when it is cut off or too slow.
-pub(super) async fn receive(mut payload: Payload, most: usize, time: std::time::Duration) -> Result<Bytes, Problem> {
+pub(super) async fn receive(payload: &mut Payload, most: usize, time: std::time::Duration) -> Result<Bytes, Problem> {
     let all = async {
         let mut body = BytesMut::new();
         while let Some(chunk) = payload.next().await {

@@ -24,7 +24,7 @@ use super::collect::request::Request;
 use super::collect::route::{self, Route};
 use super::collect::{self, Setting, body, cors, handshake, key, rudderstack, segment};
 use super::problem::{Code, Door, Problem};
-use super::routes;
+use super::{routes, unread};
 
 /// Everything that is not in the table of the API: a collector's path, or nothing.
 pub(super) async fn serve(request: HttpRequest, payload: Payload, app: web::Data<App>) -> HttpResponse {
@@ -47,12 +47,13 @@ pub(super) async fn serve(request: HttpRequest, payload: Payload, app: web::Data
     let head =
         Request { method: request.method().as_str(), path, query: request.query_string(), headers: &lines, body: &[] };
     let policy = app.house.policy();
-    let mut answer = answer(&app, &policy, head, &route, payload).await;
+    let mut payload = payload;
+    let mut answer = answer(&app, &policy, head, &route, &mut payload).await;
     if matches!(route, Route::Pixel(_)) {
         answer = reply::pixel();
     }
     let granted = cors::granted(&head, origins(&policy));
-    response(answer, granted)
+    unread::hold(response(answer, granted), payload)
 }
 
 /// What a browser asks before a page of a collector calls the API.
@@ -75,7 +76,7 @@ async fn answer(
     policy: &Arc<PolicyInForce>,
     head: Request<'_>,
     route: &Route<'_>,
-    payload: Payload,
+    payload: &mut Payload,
 ) -> Reply {
     if head.method == "OPTIONS" {
         if cors::is_preflight(&head) {
@@ -126,7 +127,7 @@ async fn take(
     policy: &Arc<PolicyInForce>,
     head: Request<'_>,
     route: &Route<'_>,
-    payload: Payload,
+    payload: &mut Payload,
 ) -> Result<Reply, Stopped> {
     let before = key::before_body(&head)?;
     let known_before = match &before {

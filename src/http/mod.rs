@@ -13,3 +13,4 @@ pub mod problem;
 pub mod refusal;
 pub mod routes;
 pub mod server;
+mod unread;

@@ -5,7 +5,7 @@ use diesel::sql_types::{Array, Bool, Integer, SmallInt, Text};
 
 use crate::domain::id::{DeliveryId, EntryId, PurposeId, RecipientId, RecordId, SubjectId};
 
-use super::backend::{bulk_insert, insert_from_arrays, on, same};
+use super::backend::{bulk_insert, on, same};
 use super::schema::{delivery, pseudonym, recipient_state, record};
 use super::sql_types::{Id16, Instant, Micros, Uuid16};
 use super::{Connection, Error, Result};
@@ -264,13 +264,15 @@ pub fn remember_pseudonyms(connection: &mut Connection, rows: &[Pseudonym]) -> R
             }
         }
         Connection::Postgres(c) => {
-            let insert = insert_from_arrays("pseudonym", &["recipient", "value", "subject", "version"]);
-            diesel::sql_query(format!("{insert} ON CONFLICT DO NOTHING"))
-                .bind::<Array<Text>, _>(rows.iter().map(|row| row.recipient.as_str()).collect::<Vec<_>>())
-                .bind::<Array<Text>, _>(rows.iter().map(|row| row.value.as_str()).collect::<Vec<_>>())
-                .bind::<Array<Uuid16>, _>(rows.iter().map(|row| Id16::from(row.subject)).collect::<Vec<_>>())
-                .bind::<Array<Integer>, _>(rows.iter().map(version).collect::<Vec<_>>())
-                .execute(c)?;
+            diesel::sql_query(
+                "INSERT INTO pseudonym (recipient, value, subject, version) \
+                 SELECT * FROM unnest($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            )
+            .bind::<Array<Text>, _>(rows.iter().map(|row| row.recipient.as_str()).collect::<Vec<_>>())
+            .bind::<Array<Text>, _>(rows.iter().map(|row| row.value.as_str()).collect::<Vec<_>>())
+            .bind::<Array<Uuid16>, _>(rows.iter().map(|row| Id16::from(row.subject)).collect::<Vec<_>>())
+            .bind::<Array<Integer>, _>(rows.iter().map(version).collect::<Vec<_>>())
+            .execute(c)?;
         }
     }
     Ok(())

@@ -5,9 +5,14 @@
 mod harness;
 
 mod bad_input;
+mod clients;
 mod collecting;
 mod consents;
+mod crash;
 mod delivering;
 mod log;
+mod permissions;
+mod schema;
 mod subject_requests;
+mod tidy;
 mod wire;

@@ -73,7 +73,7 @@ impl<'a> Decided<'a> {
     }
 
     /// Whether anything of the event may be kept.
-    pub(super) const fn is_kept(&self) -> bool {
+    pub(super) fn is_kept(&self) -> bool {
         let () = self.only;
         !self.ruling.kept.is_empty()
     }

@@ -4,6 +4,7 @@
 //! canary stands in the clear anywhere on disk.
 
 pub mod postgres;
+pub mod process;
 pub mod recipient;
 pub mod store;
 pub mod wire;

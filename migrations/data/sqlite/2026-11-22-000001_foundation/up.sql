@@ -432,3 +432,12 @@ CREATE TRIGGER term_no_delete BEFORE DELETE ON term BEGIN SELECT RAISE(ABORT, 't
 CREATE TRIGGER consent_event_no_update BEFORE UPDATE ON consent_event BEGIN SELECT RAISE(ABORT, 'consent_event is append-only'); END;
 CREATE TRIGGER disclosure_no_update BEFORE UPDATE ON disclosure BEGIN SELECT RAISE(ABORT, 'disclosure is append-only'); END;
 CREATE TRIGGER identity_edge_no_update BEFORE UPDATE ON identity_edge BEGIN SELECT RAISE(ABORT, 'identity_edge is append-only'); END;
+CREATE TRIGGER consent_event_no_replace BEFORE INSERT ON consent_event
+  WHEN EXISTS (SELECT 1 FROM consent_event WHERE id = NEW.id)
+  BEGIN SELECT RAISE(ABORT, 'consent_event is append-only'); END;
+CREATE TRIGGER disclosure_no_replace BEFORE INSERT ON disclosure
+  WHEN EXISTS (SELECT 1 FROM disclosure WHERE id = NEW.id)
+  BEGIN SELECT RAISE(ABORT, 'disclosure is append-only'); END;
+CREATE TRIGGER identity_edge_no_replace BEFORE INSERT ON identity_edge
+  WHEN EXISTS (SELECT 1 FROM identity_edge WHERE id = NEW.id)
+  BEGIN SELECT RAISE(ABORT, 'identity_edge is append-only'); END;

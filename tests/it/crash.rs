@@ -1,0 +1,318 @@
+//! What was answered with success is there, once, whatever dies meanwhile (guarantee G1).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use amanat::storage::Location;
+use serde_json::{Value, json};
+
+use crate::harness::postgres::{Server, server};
+use crate::harness::process::Installed;
+use crate::harness::store::Store;
+
+#[test]
+fn killing_the_gateway_loses_nothing_on_sqlite() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (database, keys) = sqlite(folder.path());
+    let mut installed = Installed::new(folder.path(), &database, &keys);
+    kill_again_and_again(&mut installed, &database);
+}
+
+#[test]
+fn killing_the_gateway_loses_nothing_on_postgres() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (database, keys) = postgres(server());
+    let mut installed = Installed::new(folder.path(), &database, &keys);
+    kill_again_and_again(&mut installed, &database);
+}
+
+#[test]
+fn killing_the_database_loses_nothing() {
+    let folder = tempfile::tempdir().expect("folder");
+    let server = Server::start();
+    let (database, keys) = postgres(&server);
+    let mut installed = Installed::new(folder.path(), &database, &keys);
+    let sent = Sent::new(installed.key("shop-server"));
+    installed.start();
+    for _ in 0..rounds(2, 50) {
+        sent.load(&[&installed.url], || {
+            std::thread::sleep(dice(300, 900));
+            server.crash();
+            std::thread::sleep(dice(10, 300));
+            server.launch();
+            // It comes back by itself.
+            sent.until_taken(&installed.url);
+        });
+        sent.send_again(&installed.url);
+    }
+    conclude(&mut installed, &database, &sent);
+}
+
+#[test]
+fn two_gateways_on_one_database_keep_one_log() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (database, keys) = postgres(server());
+    let mut first = Installed::new(folder.path(), &database, &keys);
+    let mut second = Installed::new(folder.path(), &database, &keys);
+    let sent = Sent::new(first.key("shop-server"));
+    first.start();
+    second.start();
+    let doors = [first.url.clone(), second.url.clone()];
+    for _ in 0..rounds(2, 50) {
+        // The same people at both doors, and one of the gateways dies in the middle.
+        sent.load(&[&doors[0], &doors[1]], || {
+            std::thread::sleep(dice(300, 900));
+            second.kill();
+        });
+        second.start();
+        sent.send_again(&second.url);
+    }
+    assert_eq!(second.stop(), Some(0), "{}", second.said());
+    let mut store = open(&database);
+    assert_eq!(store.count("audit_log"), 1, "one log");
+    conclude(&mut first, &database, &sent);
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_mends_itself() {
+    let folder = tempfile::tempdir().expect("folder");
+    let disk = folder.path().join("disk");
+    std::fs::create_dir(&disk).expect("folder");
+    let mounted =
+        std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"]).arg(&disk).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        println!("skipped: a small disk can only be mounted by root");
+        return;
+    }
+    let _mounted = Mounted(disk.clone());
+    let (database, keys) = (
+        format!("sqlite:{}", disk.join("amanat.db").display()),
+        format!("sqlite:{}", folder.path().join("keys.db").display()),
+    );
+    let mut installed = Installed::new(folder.path(), &database, &keys);
+    let sent = Sent::new(installed.key("shop-server"));
+    installed.start();
+    sent.load(&[&installed.url], || std::thread::sleep(Duration::from_millis(300)));
+    // Something else fills the disk.
+    let filling = disk.join("filling");
+    let mut size = 24 << 20;
+    while size > 0 && std::fs::write(&filling, vec![1; size]).is_err() {
+        size = size.saturating_sub(64 << 10);
+    }
+    sent.load(&[&installed.url], || {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while sent.later.load(Ordering::Relaxed) == 0 {
+            assert!(Instant::now() < deadline, "a full disk is never noticed");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    assert_eq!(sent.broken.load(Ordering::Relaxed), 0, "an answer other than 200 and 429:\n{}", installed.said());
+    std::fs::remove_file(&filling).expect("space again");
+    sent.until_taken(&installed.url);
+    sent.send_again(&installed.url);
+    conclude(&mut installed, &database, &sent);
+}
+
+struct Mounted(std::path::PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        std::process::Command::new("umount").arg("-l").arg(&self.0).status().ok();
+    }
+}
+
+fn kill_again_and_again(installed: &mut Installed, database: &str) {
+    let sent = Sent::new(installed.key("shop-server"));
+    installed.start();
+    let url = installed.url.clone();
+    for _ in 0..rounds(4, 200) {
+        sent.load(&[&url], || {
+            std::thread::sleep(dice(50, 600));
+            installed.kill();
+        });
+        installed.start();
+        sent.send_again(&url);
+    }
+    conclude(installed, database, &sent);
+}
+
+/// Every event is stored once, every record has its leaf, and the log verifies.
+fn conclude(installed: &mut Installed, database: &str, sent: &Sent) {
+    assert_eq!(installed.stop(), Some(0), "{}", installed.said());
+    let mut store = open(database);
+    let events = i64::try_from(sent.events.lock().expect("events").len()).expect("number");
+    assert!(events > 20, "only {events} events were sent");
+    assert_eq!(store.count("seen_event"), events, "an event is missing or was taken twice");
+    assert_eq!(store.count("record"), events, "a record is missing or stands twice");
+    let orphans =
+        "SELECT count(*) FROM record WHERE NOT EXISTS (SELECT 1 FROM audit_leaf WHERE audit_leaf.entry = record.entry)";
+    assert_eq!(store.number(orphans), 0, "a record has no leaf");
+    let (code, said) = installed.run(&["audit", "verify", "--business"]);
+    assert!(matches!(code, 0 | 10), "exit {code}: {said}");
+}
+
+/// What was sent, and what was answered.
+struct Sent {
+    key: String,
+    /// Message id → (body of the event, whether it was answered with success).
+    events: std::sync::Mutex<BTreeMap<String, (Value, bool)>>,
+    number: AtomicU64,
+    later: AtomicU64,
+    broken: AtomicU64,
+    runtime: tokio::runtime::Runtime,
+    client: reqwest::Client,
+}
+
+impl Sent {
+    fn new(key: String) -> Arc<Self> {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([])
+            .timeout(Duration::from_secs(30))
+            .build()
+            .expect("client");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
+        Arc::new(Self {
+            key,
+            events: std::sync::Mutex::default(),
+            number: AtomicU64::new(0),
+            later: AtomicU64::new(0),
+            broken: AtomicU64::new(0),
+            runtime,
+            client,
+        })
+    }
+
+    /// Several clients send at once while something happens.
+    fn load(self: &Arc<Self>, urls: &[&str], happens: impl FnOnce()) {
+        let over = Arc::new(AtomicBool::new(false));
+        let clients: Vec<_> = (0..6)
+            .map(|turn| {
+                let (sent, over) = (Arc::clone(self), Arc::clone(&over));
+                let url = urls[turn % urls.len()].to_owned();
+                self.runtime.spawn(async move {
+                    while !over.load(Ordering::Relaxed) {
+                        let batch = sent.fresh();
+                        if !sent.post(&url, batch).await {
+                            tokio::time::sleep(Duration::from_millis(10)).await;
+                        }
+                    }
+                })
+            })
+            .collect();
+        happens();
+        over.store(true, Ordering::Relaxed);
+        self.runtime.block_on(async {
+            for client in clients {
+                client.await.expect("a client");
+            }
+        });
+    }
+
+    /// One to five new events of a few people, some with a device and a changing mind.
+    fn fresh(&self) -> Vec<(String, Value)> {
+        let first = self.number.fetch_add(5, Ordering::Relaxed);
+        let events: Vec<(String, Value)> = (first..=first + first / 5 % 5)
+            .map(|number| {
+                let id = format!("m-{number}");
+                let mut event = json!({"type":"track","event":"E","userId":format!("user-{}", number % 7),"messageId":id,"properties":{"order_id":number.to_string()}});
+                if number % 3 == 0 {
+                    event["anonymousId"] = json!(format!("device-{}", number % 4));
+                    event["context"] = json!({"consent":{"categoryPreferences":{"Advertising":number % 2 == 0,"Analytics":true}}});
+                }
+                (id, event)
+            })
+            .collect();
+        let mut known = self.events.lock().expect("events");
+        for (id, event) in &events {
+            known.insert(id.clone(), (event.clone(), false));
+        }
+        events
+    }
+
+    /// Sends events and notes which were answered with success.
+    async fn post(&self, url: &str, batch: Vec<(String, Value)>) -> bool {
+        let items: Vec<&Value> = batch.iter().map(|(_, event)| event).collect();
+        let request = self
+            .client
+            .post(format!("{url}/v1/batch"))
+            .basic_auth(&self.key, Some(""))
+            .body(json!({"batch": items}).to_string());
+        // Without an answer nobody knows.
+        let Ok(answer) = request.send().await else { return false };
+        let status = answer.status().as_u16();
+        let Ok(text) = answer.text().await else { return false };
+        if status != 200 {
+            let counter = if status == 429 { &self.later } else { &self.broken };
+            counter.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        let json: Value = serde_json::from_str(&text).expect("JSON");
+        let mut known = self.events.lock().expect("events");
+        for (place, (id, _)) in batch.iter().enumerate() {
+            let verdict = json["results"][place]["verdict"].as_str().unwrap_or_default();
+            let entry = known.get_mut(id).expect("known");
+            match (entry.1, verdict) {
+                (false, "accepted" | "duplicate") => entry.1 = true,
+                (true, "duplicate") => {}
+                (acknowledged, verdict) => {
+                    panic!("{id}, acknowledged before: {acknowledged}, is now {verdict}: {text}")
+                }
+            }
+        }
+        true
+    }
+
+    /// Sends everything again: what was acknowledged must be a duplicate, the rest may be either.
+    fn send_again(&self, url: &str) {
+        let all: Vec<(String, Value)> =
+            self.events.lock().expect("events").iter().map(|(id, (event, _))| (id.clone(), event.clone())).collect();
+        self.runtime.block_on(async {
+            for batch in all.chunks(100) {
+                let deadline = Instant::now() + Duration::from_secs(60);
+                while !self.post(url, batch.to_vec()).await {
+                    assert!(Instant::now() < deadline, "what was sent before is not taken again");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        });
+    }
+
+    fn until_taken(&self, url: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        self.runtime.block_on(async {
+            while !self.post(url, self.fresh()).await {
+                assert!(Instant::now() < deadline, "the gateway does not come back by itself");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+    }
+}
+
+fn rounds(usual: u32, long: u32) -> u32 {
+    if std::env::var_os("AMANAT_TEST_LONG").is_some() { long } else { usual }
+}
+
+/// A time by chance, in milliseconds.
+fn dice(from: u64, to: u64) -> Duration {
+    let (chance, _) = uuid::Uuid::new_v4().as_u64_pair();
+    Duration::from_millis(from + chance % (to - from))
+}
+
+fn sqlite(folder: &Path) -> (String, String) {
+    let place = |name: &str| format!("sqlite:{}", folder.join(name).display());
+    (place("amanat.db"), place("keys.db"))
+}
+
+fn postgres(server: &Server) -> (String, String) {
+    let name = server.fresh_name();
+    (server.url(&format!("{name}_data")), server.url(&format!("{name}_keys")))
+}
+
+fn open(database: &str) -> Store {
+    Store::open(&Location::parse(database).expect("location"))
+}
