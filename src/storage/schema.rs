@@ -1,7 +1,14 @@
-//! The data store, written by hand; the parity test compares it with both catalogues.
+//! The data store, written by hand; the parity test compares it with both catalogues. The tables of the
+//! audit log stand in `audit`, those of requests and erasures in `rights`.
 //! What the columns mean stands in the migrations.
 
 #![expect(missing_docs, reason = "the migrations document tables and columns")]
+
+mod audit;
+mod rights;
+
+pub use audit::{audit_checkpoint, audit_leaf, audit_log, audit_sealed, audit_tile};
+pub use rights::{erasure, late_event, package, subject_case, subject_request, suppression, task};
 
 diesel::table! {
     use diesel::sql_types::*;
@@ -286,140 +293,6 @@ diesel::table! {
     use diesel::sql_types::*;
     use crate::storage::sql_types::{Instant, Uuid16};
 
-    suppression (value, scope) {
-        value -> Binary,
-        scope -> Text,
-        kind -> Text,
-        namespace -> Text,
-        base_version -> Integer,
-        top_version -> Integer,
-        normaliser -> Integer,
-        day -> Text,
-        reason -> Text,
-        review -> Text,
-    }
-}
-
-diesel::table! {
-    use diesel::sql_types::*;
-    use crate::storage::sql_types::{Instant, Uuid16};
-
-    late_event (value) {
-        value -> Binary,
-        erased_at -> Instant,
-        secret_version -> Integer,
-    }
-}
-
-diesel::table! {
-    use diesel::sql_types::*;
-    use crate::storage::sql_types::{Instant, Uuid16};
-
-    subject_case (id) {
-        id -> Uuid16,
-        reference -> Text,
-        channel -> Text,
-        opened_by -> Text,
-        language -> Text,
-        received_at -> Instant,
-        trigger_day -> Text,
-        key -> Uuid16,
-        sealed -> Binary,
-        entry -> Uuid16,
-    }
-}
-
-diesel::table! {
-    use diesel::sql_types::*;
-    use crate::storage::sql_types::{Instant, Uuid16};
-
-    subject_request (id) {
-        id -> Uuid16,
-        subject_case -> Uuid16,
-        kind -> Text,
-        state -> Text,
-        outcome -> Nullable<Text>,
-        subject -> Nullable<Uuid16>,
-        assurance -> Text,
-        version -> BigInt,
-        target_date -> Text,
-        nominal_due -> Text,
-        statutory_due -> Text,
-        created_at -> Instant,
-        answered_at -> Nullable<Instant>,
-        closed_at -> Nullable<Instant>,
-        entry -> Uuid16,
-    }
-}
-
-diesel::table! {
-    use diesel::sql_types::*;
-    use crate::storage::sql_types::{Instant, Uuid16};
-
-    task (id) {
-        id -> Uuid16,
-        request -> Uuid16,
-        target -> Text,
-        verb -> Text,
-        outcome -> Text,
-        proof -> Nullable<Text>,
-        attempts -> Integer,
-        next_at -> Nullable<Instant>,
-        lease_until -> Nullable<Instant>,
-        holder -> Nullable<Uuid16>,
-        message -> Uuid16,
-        nonce -> Nullable<Binary>,
-        pseudonym -> Nullable<Text>,
-        key -> Nullable<Uuid16>,
-        sealed -> Nullable<Binary>,
-        settled_at -> Nullable<Instant>,
-        entry -> Uuid16,
-    }
-}
-
-diesel::table! {
-    use diesel::sql_types::*;
-    use crate::storage::sql_types::{Instant, Uuid16};
-
-    package (id) {
-        id -> Uuid16,
-        request -> Uuid16,
-        subject -> Nullable<Uuid16>,
-        key -> Uuid16,
-        manifest_hash -> Binary,
-        sealed -> Binary,
-        made_at -> Instant,
-        expires_at -> Instant,
-        fetched_at -> Nullable<Instant>,
-        entry -> Uuid16,
-    }
-}
-
-diesel::table! {
-    use diesel::sql_types::*;
-    use crate::storage::sql_types::{Instant, Uuid16};
-
-    erasure (request) {
-        request -> Uuid16,
-        subjects -> Binary,
-        step -> SmallInt,
-        plan_hash -> Binary,
-        plan -> Text,
-        fingerprints -> Binary,
-        deleted -> Text,
-        key -> Nullable<Uuid16>,
-        sealed -> Nullable<Binary>,
-        started_at -> Instant,
-        completed_at -> Nullable<Instant>,
-        handed_out_at -> Nullable<Instant>,
-        entry -> Uuid16,
-    }
-}
-
-diesel::table! {
-    use diesel::sql_types::*;
-    use crate::storage::sql_types::{Instant, Uuid16};
-
     import_job (id) {
         id -> Uuid16,
         file_hash -> Binary,
@@ -444,78 +317,6 @@ diesel::table! {
         holder -> Uuid16,
         epoch -> BigInt,
         until -> Instant,
-    }
-}
-
-diesel::table! {
-    use diesel::sql_types::*;
-    use crate::storage::sql_types::{Instant, Uuid16};
-
-    audit_log (log) {
-        log -> SmallInt,
-        origin -> Text,
-        size -> BigInt,
-        root -> Binary,
-        frontier -> Binary,
-        last_hash -> Binary,
-        last_time -> Instant,
-        epoch -> BigInt,
-        minimum_index -> BigInt,
-        closed -> SmallInt,
-    }
-}
-
-diesel::table! {
-    use diesel::sql_types::*;
-    use crate::storage::sql_types::{Instant, Uuid16};
-
-    audit_leaf (log, seq) {
-        log -> SmallInt,
-        seq -> BigInt,
-        entry -> Uuid16,
-        time -> Instant,
-        event -> SmallInt,
-        leaf -> Binary,
-        hash -> Binary,
-    }
-}
-
-diesel::table! {
-    use diesel::sql_types::*;
-    use crate::storage::sql_types::{Instant, Uuid16};
-
-    audit_tile (log, level, idx) {
-        log -> SmallInt,
-        level -> SmallInt,
-        idx -> BigInt,
-        hashes -> Binary,
-        root -> Binary,
-    }
-}
-
-diesel::table! {
-    use diesel::sql_types::*;
-    use crate::storage::sql_types::{Instant, Uuid16};
-
-    audit_sealed (entry, role) {
-        entry -> Uuid16,
-        role -> SmallInt,
-        holder -> Uuid16,
-        class -> SmallInt,
-        time -> Instant,
-        sealed -> Binary,
-    }
-}
-
-diesel::table! {
-    use diesel::sql_types::*;
-    use crate::storage::sql_types::{Instant, Uuid16};
-
-    audit_checkpoint (log, size) {
-        log -> SmallInt,
-        size -> BigInt,
-        note -> Text,
-        signed_at -> Instant,
     }
 }
 

@@ -13,7 +13,8 @@ use crate::gateway::{Error, Result};
 use crate::storage::consents::Relation;
 
 use super::known::Party;
-use super::record::{MARKETING, Making, relation};
+use super::making::{Making, relation};
+use super::record::MARKETING;
 
 impl Making<'_> {
     /// An objection to direct marketing outlives the data: every identifier goes on the list.

@@ -10,6 +10,7 @@
 
 mod check;
 mod known;
+mod making;
 mod marketing;
 mod notice;
 mod people;

@@ -9,7 +9,7 @@ use crate::gateway::{Error, Result};
 use crate::storage::identities::LinkProof;
 use crate::storage::subjects::NewSubject;
 
-use super::record::Making;
+use super::making::Making;
 
 impl Making<'_> {
     /// The rows of people met, and of identifiers learnt about somebody known.

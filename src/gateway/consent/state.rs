@@ -10,7 +10,7 @@ use crate::gateway::person::{Line, basis_of};
 
 use super::RecordedConsent;
 use super::known::Party;
-use super::record::Making;
+use super::making::Making;
 
 impl Making<'_> {
     /// What the caller is told of a choice. A public key learns nothing about a person but that the

@@ -9,6 +9,8 @@ pub mod schema;
 mod jobs;
 mod rewrap;
 mod rows;
+mod service;
+mod tombstones;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,11 +30,16 @@ pub use jobs::{
 };
 pub use rewrap::{Cursor, Rewrappable, WrappedRow, count_to_rewrap, page_to_rewrap, replace_wrapped, wrapped_under};
 pub use rows::{
-    LastSigned, StoredAuditKey, StoredKek, StoredOwnedKey, StoredSecret, StoredSubjectKey, StoredTombstone,
-    audit_keys_by_ids, audit_keys_of, compare_and_sign, delete_audit_keys, delete_owned_key, delete_owned_keys_of,
-    delete_subject_keys, destroyed, erased_whole, fingerprints_alive, insert_audit_keys, insert_kek, insert_owned_keys,
-    insert_secret, insert_subject_keys, insert_tombstones, keks, last_signed, owned_key, secrets, set_kek_state,
-    set_secret_state, subject_key, subject_key_page, subject_keys, tombstoned_subjects,
+    StoredAuditKey, StoredOwnedKey, StoredSubjectKey, audit_keys_by_ids, audit_keys_of, delete_audit_keys,
+    delete_owned_key, delete_owned_keys_of, delete_subject_keys, insert_audit_keys, insert_owned_keys,
+    insert_subject_keys, owned_key, subject_key, subject_key_page, subject_keys,
+};
+pub use service::{
+    LastSigned, StoredKek, StoredSecret, compare_and_sign, insert_kek, insert_secret, keks, last_signed, secrets,
+    set_kek_state, set_secret_state,
+};
+pub use tombstones::{
+    StoredTombstone, destroyed, erased_whole, fingerprints_alive, insert_tombstones, tombstoned_subjects,
 };
 
 const SQLITE: diesel_migrations::EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/keys/sqlite");
