@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use amanat::storage::Location;
 use serde_json::{Value, json};
 
+use crate::harness::files_below;
 use crate::harness::postgres::{Server, server};
 use crate::harness::process::Installed;
 use crate::harness::store::Store;
@@ -81,10 +82,8 @@ fn a_full_disk_loses_nothing_and_mends_itself() {
     let folder = tempfile::tempdir().expect("folder");
     let disk = folder.path().join("disk");
     std::fs::create_dir(&disk).expect("folder");
-    let mounted =
-        std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"]).arg(&disk).status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        println!("skipped: a small disk can only be mounted by root");
+    if !mount(&disk, "size=2g") {
+        println!("skipped: a disk of its own can only be mounted by root");
         return;
     }
     let _mounted = Mounted(disk.clone());
@@ -96,12 +95,9 @@ fn a_full_disk_loses_nothing_and_mends_itself() {
     let sent = Sent::new(installed.key("shop-server"));
     installed.start();
     sent.load(&[&installed.url], || std::thread::sleep(Duration::from_millis(300)));
-    // Something else fills the disk.
-    let filling = disk.join("filling");
-    let mut size = 24 << 20;
-    while size > 0 && std::fs::write(&filling, vec![1; size]).is_err() {
-        size = size.saturating_sub(64 << 10);
-    }
+    // The disk becomes as small as what lies on it.
+    let used: u64 = files_below(&disk).iter().map(|path| path.metadata().expect("file").len()).sum();
+    assert!(mount(&disk, &format!("remount,size={}k", used / 1024 + 256)), "a smaller disk");
     sent.load(&[&installed.url], || {
         let deadline = Instant::now() + Duration::from_secs(60);
         while sent.later.load(Ordering::Relaxed) == 0 {
@@ -110,10 +106,16 @@ fn a_full_disk_loses_nothing_and_mends_itself() {
         }
     });
     assert_eq!(sent.broken.load(Ordering::Relaxed), 0, "an answer other than 200 and 429:\n{}", installed.said());
-    std::fs::remove_file(&filling).expect("space again");
+    assert!(mount(&disk, "remount,size=2g"), "space again");
     sent.until_taken(&installed.url);
     sent.send_again(&installed.url);
     conclude(&mut installed, &database, &sent);
+}
+
+/// A disk in memory, whose size can be changed while it is in use.
+fn mount(at: &Path, options: &str) -> bool {
+    let status = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).status();
+    status.is_ok_and(|status| status.success())
 }
 
 struct Mounted(std::path::PathBuf);
