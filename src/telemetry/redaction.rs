@@ -36,7 +36,6 @@ const FIELDS: &[&str] = &[
     "method",
     "option",
     "outcome",
-    "path",
     "place",
     "policy",
     "position",

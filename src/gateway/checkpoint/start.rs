@@ -55,7 +55,7 @@ impl Gateway {
         }
         let is_rebuilt = remembered.is_none() && signed.is_some();
         if is_rebuilt {
-            tracing::warn!(path = %memory.path().display(), "the checkpoint memory was missing and was rebuilt from the key store");
+            tracing::warn!(file = %memory.path().display(), "the checkpoint memory was missing and was rebuilt from the key store");
         }
         let cause = if is_rebuilt { Cause::MemoryRebuilt } else { edge.cause };
         self.log.start.get_or_init(|| cause);

@@ -119,7 +119,7 @@ fn make(path: &Path, source: &Source) -> Result<()> {
         Ok(()) => {
             sync_folder(folder).map_err(failed)?;
             tracing::warn!(
-                path = %path.display(),
+                file = %path.display(),
                 "a root key was made; without this file nothing can be read, so keep a copy of it elsewhere, never with a backup"
             );
             Ok(())
