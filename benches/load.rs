@@ -12,7 +12,6 @@
 //! ```
 
 #![expect(
-    missing_docs,
     unreachable_pub,
     clippy::expect_used,
     clippy::panic,
@@ -173,29 +172,31 @@ fn run_group(group: &Group, bare: &Serving, plan: &Plan) -> Vec<Cell> {
     );
     let serving = house.serve(group.mode);
     println!("  start {:.0} ms, process {}", serving.start.as_secs_f64() * 1000.0, serving.process());
-    let run = |serving: &Serving, (shape, connections, spread): (Shape, usize, Spread), time: Duration| {
-        let active = if spread == Spread::Uniform { group.people } else { ACTIVE.min(group.people) };
-        client::run(&Run {
-            address: serving.address,
-            key: house.key.clone(),
-            shape,
-            choice: Choice { stored: group.people, active },
-            connections,
-            time,
-        })
-    };
+    let run =
+        |serving: &Serving, (shape, connections, spread): (Shape, usize, Spread), time: Duration, once_each: bool| {
+            let active = if spread == Spread::Uniform { group.people } else { ACTIVE.min(group.people) };
+            client::run(&Run {
+                address: serving.address,
+                key: house.key.clone(),
+                shape,
+                choice: Choice { stored: group.people, active },
+                connections,
+                time,
+                once_each,
+            })
+        };
     // Everybody active is known before the first measurement.
-    let warm = if group.mode == Mode::Naive { Shape::OnePerson } else { Shape::Mixed };
-    let mut acknowledged = run(&serving, (warm, 32, Spread::Active), Duration::from_secs(2)).events;
+    let mut acknowledged = run(&serving, (Shape::Mixed, 32, Spread::Active), Duration::from_secs(30), true).events;
     let mut refused = 0;
     let mut bare_rates: BTreeMap<(usize, usize), f64> = BTreeMap::new();
     let mut cells = Vec::new();
     for (shape, connections, spread) in &group.cells {
         let what = (*shape, *connections, *spread);
-        let bare_rate =
-            *bare_rates.entry((shape.events(), *connections)).or_insert_with(|| rate(&run(bare, what, plan.time / 2)));
+        let bare_rate = *bare_rates
+            .entry((shape.events(), *connections))
+            .or_insert_with(|| rate(&run(bare, what, plan.time / 2, false)));
         let before = serving.usage();
-        let outcome = run(&serving, what, plan.time);
+        let outcome = run(&serving, what, plan.time, false);
         let after = serving.usage();
         acknowledged += outcome.events;
         refused += outcome.refused;

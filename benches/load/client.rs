@@ -57,6 +57,10 @@ impl Choice {
     fn pick(self, number: u64) -> u64 {
         (scatter(number) % self.active) * (self.stored / self.active)
     }
+
+    fn next(self, number: u64) -> u64 {
+        (number % self.active) * (self.stored / self.active)
+    }
 }
 
 /// One run of the generator.
@@ -68,6 +72,8 @@ pub struct Run {
     pub choice: Choice,
     pub connections: usize,
     pub time: Duration,
+    /// Ends sooner, when everybody active has sent once, in their order.
+    pub once_each: bool,
 }
 
 /// What came of a run.
@@ -97,7 +103,7 @@ pub fn run(run: &Run) -> Outcome {
     let local = LocalSet::new();
     // Ids of different runs must differ: the clock keeps them apart.
     let salt = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("clock").as_nanos() as u64;
-    let counter = Rc::new(std::cell::Cell::new(scatter(salt)));
+    let counter = Rc::new(std::cell::Cell::new(scatter(salt) >> 1));
     for _ in 0..run.connections {
         let connection = Connection::new(run, Rc::clone(&counter));
         let total = Rc::clone(&total);
@@ -120,6 +126,8 @@ pub fn run(run: &Run) -> Outcome {
 struct Connection {
     run: Run,
     counter: Rc<std::cell::Cell<u64>>,
+    /// Where the counter began.
+    from: u64,
     request: Vec<u8>,
     /// Where each event begins within the request.
     events: Vec<usize>,
@@ -141,7 +149,8 @@ impl Connection {
         );
         let begin = head.len() + if count == 1 { 0 } else { "{\"batch\":[".len() };
         let events = (0..count).map(|number| begin + number * (EVENT_BYTES + 1)).collect();
-        Self { run: run.clone(), counter, request: [head.as_bytes(), body.as_bytes()].concat(), events }
+        let from = counter.get();
+        Self { run: run.clone(), counter, from, request: [head.as_bytes(), body.as_bytes()].concat(), events }
     }
 
     async fn drive(mut self, deadline: Instant) -> Outcome {
@@ -149,7 +158,9 @@ impl Connection {
         let stream = TcpStream::connect(self.run.address).await.expect("connection");
         stream.set_nodelay(true).expect("socket");
         let mut answer = vec![0; 64 * 1024];
-        while Instant::now() < deadline {
+        while Instant::now() < deadline
+            && !(self.run.once_each && self.counter.get() - self.from >= self.run.choice.active)
+        {
             self.patch();
             let began = Instant::now();
             send(&stream, &self.request).await;
@@ -181,7 +192,11 @@ impl Connection {
         let first = self.counter.get();
         self.counter.set(first.wrapping_add(self.events.len() as u64));
         for (number, at) in (first..).zip(&self.events) {
-            let person = self.run.choice.pick(if self.run.shape == Shape::OnePerson { first } else { number });
+            let person = if self.run.once_each {
+                self.run.choice.next(number)
+            } else {
+                self.run.choice.pick(if self.run.shape == Shape::OnePerson { first } else { number })
+            };
             let event = &mut self.request[*at..*at + EVENT_BYTES];
             write_digits(&mut event[USER..USER + 7], person);
             write_digits(&mut event[MESSAGE..MESSAGE + 20], number);

@@ -6,7 +6,7 @@ use crate::crypto::sealed::Sealed;
 use crate::domain::id::IdentifierId;
 use crate::domain::personal::{Access, Personal};
 use crate::storage::identities::StoredIdentifier;
-use crate::storage::subjects;
+use crate::storage::{Connection, subjects};
 
 use super::keyholder::PersonKeys;
 use super::policy::{IDENTIFIER_FIELDS, OWN_CATEGORY, Terms};
@@ -68,18 +68,21 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Error::DataUnreadable`] if it is another one or cannot be opened.
-    pub(super) async fn same_identifier(&self, stored: StoredIdentifier, canonical: &str) -> Result<()> {
-        let subject = stored.subject;
-        let state = self.database.read(move |c| subjects::find(c, subject)).await.map_err(Error::store)?;
-        let Some(state) = state else { return Ok(()) };
-        let mut keys = match self.keyholder.people(vec![(subject, state.key_version)]).await {
+    pub(super) fn same_identifier(
+        &self,
+        data: &mut Connection,
+        keys: &mut Connection,
+        stored: &StoredIdentifier,
+        canonical: &str,
+    ) -> Result<()> {
+        let Some(state) = subjects::find(data, stored.subject).map_err(Error::store)? else { return Ok(()) };
+        let keys = match self.keyholder.person_blocking(keys, stored.subject, state.key_version) {
             Ok(keys) => keys,
             // An erasure is on its way: its rows go, its decisions deny.
             Err(Error::NotFound) => return Ok(()),
             Err(other) => return Err(other),
         };
-        let keys = keys.pop().ok_or(Error::MissingKey)?;
-        let (found, _) = self.open_identifier(&self.policy().terms, &keys, &stored)?;
+        let (found, _) = self.open_identifier(&self.policy().terms, &keys, stored)?;
         if equal(found.reveal(&TO_COMPARE).as_bytes(), canonical.as_bytes()) {
             return Ok(());
         }

@@ -180,18 +180,30 @@ impl Gateway {
         value: [u8; 16],
         canonical: impl FnOnce() -> String,
     ) -> Result<Option<SubjectId>> {
-        let version = self.keyholder.secrets().index.version();
-        let (row_kind, row_namespace) = (kind, namespace);
-        let found = self
-            .database
-            .read(move |c| identities::find(c, &row_kind, &row_namespace, version, &value))
-            .await
-            .map_err(Error::store)?;
-        let Some(stored) = found else { return Ok(None) };
         let canonical = zeroize::Zeroizing::new(canonical());
-        let subject = stored.subject;
-        self.same_identifier(stored, &canonical).await?;
-        Ok(Some(subject))
+        let house = self.clone();
+        tokio::task::spawn_blocking(move || house.find_identifier_blocking(&kind, &namespace, &value, &canonical))
+            .await
+            .map_err(|_| Error::Contention)?
+    }
+
+    /// One visit of both stores: what is found is about to be decided on, so the person's keys and
+    /// state are read along and remembered.
+    fn find_identifier_blocking(
+        &self,
+        kind: &str,
+        namespace: &str,
+        value: &[u8; 16],
+        canonical: &str,
+    ) -> Result<Option<SubjectId>> {
+        let version = self.keyholder.secrets().index.version();
+        let mut data = self.database.reader().map_err(Error::store)?;
+        let found = identities::find(&mut data, kind, namespace, version, value).map_err(Error::store)?;
+        let Some(stored) = found else { return Ok(None) };
+        let mut keys = self.keyholder.store().reader().map_err(Error::keys)?;
+        self.same_identifier(&mut data, &mut keys, &stored, canonical)?;
+        self.read_person(&mut data, &mut keys, stored.subject)?;
+        Ok(Some(stored.subject))
     }
 
     /// Looks unknown identifiers up among the keyed marks.

@@ -45,7 +45,7 @@ use crate::crypto::keyring::Keyring;
 use crate::domain::event::{Class, Event, Outcome, Role};
 use crate::domain::id::{InstanceId, SubjectId};
 use crate::storage::keys::KeyStore;
-use crate::storage::{Database, Location};
+use crate::storage::{Connection, Database, Location};
 
 pub use error::{Error, Result};
 pub use leaf::{HeldAuditKey, LeafBuilder};
@@ -186,7 +186,12 @@ impl Gateway {
     pub fn person_blocking(&self, id: SubjectId) -> Result<Option<Arc<Person>>> {
         let mut data = self.database.reader().map_err(Error::store)?;
         let mut keys = self.keyholder.store().reader().map_err(Error::keys)?;
-        let person = Person::read(&mut data, &mut keys, &self.keyholder, id)?.map(Arc::new);
+        self.read_person(&mut data, &mut keys, id)
+    }
+
+    /// As [`Gateway::person_blocking`], within a visit of both stores.
+    fn read_person(&self, data: &mut Connection, keys: &mut Connection, id: SubjectId) -> Result<Option<Arc<Person>>> {
+        let person = Person::read(data, keys, &self.keyholder, id)?.map(Arc::new);
         match &person {
             Some(person) => self.people.insert(id, Arc::clone(person)),
             None => {

@@ -217,17 +217,39 @@ bulk_insert! {
     }
 }
 
+macro_rules! line_columns {
+    () => {
+        (consent_line::id, consent_line::subject, consent_line::purpose, consent_line::channel, consent_line::scope)
+    };
+}
+
 /// All lines of these subjects with their events.
 ///
 /// # Errors
 /// When the store cannot be read or a row is malformed.
 pub fn of_subjects(connection: &mut Connection, subjects: &[SubjectId]) -> Result<Vec<StoredLine>> {
     let keys: Vec<Id16> = subjects.iter().copied().map(Id16::from).collect();
-    let lines: Vec<LineRow> = on!(connection, c => consent_line::table
-        .filter(consent_line::subject.eq_any(&keys))
-        .order(consent_line::id)
-        .select((consent_line::id, consent_line::subject, consent_line::purpose, consent_line::channel, consent_line::scope))
-        .load(c))?;
+    let lines = match connection {
+        Connection::Sqlite(c) => {
+            // A list in SQLite's text would be prepared anew each time; most people are alone.
+            let mut lines: Vec<LineRow> = Vec::new();
+            for key in &keys {
+                lines.extend(
+                    consent_line::table
+                        .filter(consent_line::subject.eq(key))
+                        .select(line_columns!())
+                        .load::<LineRow>(c)?,
+                );
+            }
+            lines.sort_unstable_by_key(|line| line.0);
+            lines
+        }
+        Connection::Postgres(c) => consent_line::table
+            .filter(consent_line::subject.eq_any(&keys))
+            .order(consent_line::id)
+            .select(line_columns!())
+            .load(c)?,
+    };
     if lines.is_empty() {
         return Ok(Vec::new());
     }
