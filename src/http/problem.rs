@@ -293,7 +293,7 @@ codes! {
     /// The media type or the content coding is none that this path takes.
     UnsupportedMediaType = "unsupported_media_type", 415, "The media type or coding is not supported";
     /// The headers are larger than `limits.header_block`.
-    HeadersTooLarge = "headers_too_large", 431, "The headers are too large";
+    HeadersTooLarge = "headers_too_large", 431, "The headers are too large", reserved;
     /// This key or token asks too often. Come again after `Retry-After`.
     RateLimited = "rate_limited", 429, "Too many requests";
     /// More waits than the gateway can store soon. Nothing was stored; come again after `Retry-After`.
@@ -309,7 +309,7 @@ codes! {
     /// The key store or the key service cannot be reached. Nothing was changed, nothing released.
     KeysUnavailable = "keys_unavailable", 503, "The keys are not available";
     /// The clock went back by more than five minutes; nothing is written until it is believed again.
-    ClockSuspended = "clock_suspended", 503, "The clock is not believed";
+    ClockSuspended = "clock_suspended", 503, "The clock is not believed", reserved;
     /// Stored data cannot be opened: altered, moved, or its key is lost. Nothing of it is given out; the operator has been alarmed.
     DataUnreadable = "data_unreadable", 500, "Stored data cannot be read";
     /// Something failed that is our fault. The operator finds it by the request's id.
@@ -319,9 +319,9 @@ codes! {
     /// The `Idempotency-Key` was used with another body. Use a new key for a new request.
     IdempotencyMismatch = "idempotency_mismatch", 422, "The idempotency key was used for another request";
     /// The first request with this `Idempotency-Key` has not been answered yet. Come again.
-    IdempotencyRunning = "idempotency_running", 409, "The first request with this key is still running";
+    IdempotencyRunning = "idempotency_running", 409, "The first request with this key is still running", reserved;
     /// What the request builds on has changed since it was read. Read it again.
-    PreconditionFailed = "precondition_failed", 412, "The state has changed";
+    PreconditionFailed = "precondition_failed", 412, "The state has changed", reserved;
     /// No checkpoint covers the entry yet; one does within `audit.checkpoint_every`.
     ProofPending = "proof_pending", 409, "No checkpoint covers the entry yet";
     /// The entry was pruned, which the log declares and proves.
@@ -361,7 +361,7 @@ codes! {
     /// The person is below the age of consent and no guardian agreed (GDPR Art. 8). The answer names age and country.
     ParentalConsentRequired = "parental_consent_required", 422, "A guardian's consent is needed";
     /// The child and a guardian must both agree.
-    JointConsentRequired = "joint_consent_required", 422, "Child and guardian must both consent";
+    JointConsentRequired = "joint_consent_required", 422, "Child and guardian must both consent", reserved;
     /// A guardian or agent acts without method and evidence.
     ActorNotProven = "actor_not_proven", 422, "The actor is not proven";
     /// The double opt-in link was used up, replaced or is too old.
@@ -373,7 +373,7 @@ codes! {
     /// The request is not in a state that allows this; nothing was changed.
     WrongState = "wrong_state", 409, "Not in this state";
     /// The moment for this has passed.
-    TooLate = "too_late", 409, "Too late";
+    TooLate = "too_late", 409, "Too late", reserved;
     /// A case is extended once (GDPR Art. 12(3)).
     AlreadyExtended = "already_extended", 409, "Already extended", reserved;
     /// A second officer must approve; no switch turns this off.
@@ -393,7 +393,7 @@ codes! {
     /// The person's identity is not assured enough for this.
     AssuranceTooLow = "assurance_too_low", 403, "The identity is not assured enough", reserved;
     /// The code or link is wrong, expired, used or unknown; the answer does not say which.
-    ConfirmationInvalid = "confirmation_invalid", 403, "The confirmation is not valid", reserved;
+    ConfirmationInvalid = "confirmation_invalid", 403, "The confirmation is not valid";
     /// The package is no longer kept. Ask again.
     PackageExpired = "package_expired", 410, "The package has expired";
 }

@@ -16,8 +16,8 @@ const EXEMPT: &[(&str, &str)] = &[];
 both! {
     async fn the_catalogues_are_those_of_the_code(gateway: TestGateway) {
         for (schema, location) in [
-            ("src/storage/schema.rs", gateway.house.database.location()),
-            ("src/storage/keys/schema.rs", &gateway.house.settings.keys),
+            ("src/storage/schema", gateway.house.database.location()),
+            ("src/storage/keys/schema", &gateway.house.settings.keys),
         ] {
             let mut store = Store::open(location);
             let declared = declared(schema, store.is_sqlite());
@@ -103,7 +103,11 @@ type Tables = BTreeMap<String, BTreeMap<String, (String, bool)>>;
 
 /// What `diesel::table!` declares, in the types of a back end.
 fn declared(schema: &str, sqlite: bool) -> Tables {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(schema)).expect("schema");
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join(schema);
+    let mut text = std::fs::read_to_string(place.with_extension("rs")).expect("schema");
+    for part in place.is_dir().then(|| std::fs::read_dir(&place).expect("parts")).into_iter().flatten() {
+        text.push_str(&std::fs::read_to_string(part.expect("part").path()).expect("part"));
+    }
     let mut tables = Tables::new();
     let mut table = None;
     for line in text.lines().map(str::trim) {

@@ -234,10 +234,10 @@ struct Source {
 impl Source {
     /// Lines of code: neither comments nor the tests at the end of a file.
     fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.text
+        let end = self.text.find("\n#[cfg(test)]\nmod tests {").filter(|_| !self.is_test).unwrap_or(self.text.len());
+        self.text[..end]
             .lines()
             .enumerate()
-            .take_while(|(_, line)| self.is_test || *line != "#[cfg(test)]")
             .filter(|(_, line)| !line.trim_start().starts_with("//"))
             .map(|(at, line)| (at + 1, line))
     }
