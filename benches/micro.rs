@@ -7,7 +7,6 @@
     reason = "a bench stops at the first surprise"
 )]
 
-use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -96,7 +95,7 @@ fn sealing(criterion: &mut Criterion) {
 }
 
 fn keys(criterion: &mut Criterion) {
-    let keyring = Keyring::new([Kek::new(1, key())], 1).expect("keyring");
+    let keyring = Keyring::new(vec![Kek::new(1, key())], 1).expect("keyring");
     let owner = Owner::from(SubjectId::from_uuid(Uuid::now_v7()));
     let place = KeyPlace {
         installation: InstallationId::from_uuid(Uuid::new_v4()),
@@ -172,7 +171,7 @@ fn leaf(criterion: &mut Criterion) {
 }
 
 fn reading(criterion: &mut Criterion) {
-    let blocked = BTreeSet::new();
+    let blocked = Vec::new();
     let context =
         NormaliseContext { namespace: "", default_region: Some("DE"), subaddress: Subaddress::Keep, blocked: &blocked };
     let address = "Ada.Lovelace@Shop.Example".to_owned();

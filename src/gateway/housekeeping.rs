@@ -262,7 +262,7 @@ impl Housekeeping {
         while self.tasks.join_next().await.is_some() {}
         if let Err(error) = self.house.leave_instances().await {
             tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = crate::telemetry::cause(&error),
                 "the other instances were not told that this one stops"
             );
         }
@@ -311,7 +311,7 @@ async fn follow(house: Gateway, mut stopped: watch::Receiver<bool>) {
             Err(error) if !failing => {
                 failing = true;
                 tracing::warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = crate::telemetry::cause(&error),
                     "what other processes change cannot be followed"
                 );
             }
@@ -344,7 +344,7 @@ async fn forget(house: Gateway, chores: Chores, mut stopped: watch::Receiver<boo
             _ = stopped.wait_for(|stopped| *stopped) => return,
         };
         if let Err(error) = done {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a chore was not finished and comes again");
+            tracing::warn!(error = crate::telemetry::cause(&error), "a chore was not finished and comes again");
         }
     }
 }

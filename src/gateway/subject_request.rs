@@ -310,7 +310,7 @@ impl Gateway {
         let count = due.len();
         for request in due {
             if let Err(error) = self.carry_out(request.id).await {
-                tracing::warn!(request = %request.id, error = &error as &dyn std::error::Error, "a request could not be carried out yet");
+                tracing::warn!(request = %request.id, error = crate::telemetry::cause(&error), "a request could not be carried out yet");
             }
         }
         Ok(count)

@@ -198,7 +198,7 @@ both! {
         let before = newsletters.len();
         println!("{} parcels, {before} newsletters, {stopped} stopped by {} withdrawals", arrivals.len(), withdrawing.len());
         assert!(stopped > 0, "the withdrawals raced with the sends");
-        let kept = newsletters.iter().filter(|arrival| person_of(&arrival.body) % 3 == 0).count();
+        let kept = newsletters.iter().filter(|arrival| person_of(&arrival.body).is_multiple_of(3)).count();
         assert_eq!(kept as u64, people.div_ceil(3) * events, "who did not withdraw got everything");
         let orders = arrivals.iter().filter(|arrival| arrival.body["data"]["purpose"] == "order_handling").count();
         assert_eq!(orders as u64, people * events, "a withdrawal stops its own purpose");

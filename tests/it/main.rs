@@ -8,7 +8,6 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
-    clippy::unwrap_used,
     reason = "a test that cannot go on says so by panicking, reads the clock, and makes ids of its own"
 )]
 

@@ -238,7 +238,7 @@ impl Gateway {
         let house = self.clone();
         tokio::spawn(async move {
             if let Err(error) = house.carry_out_case(case).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a case could not be carried on yet");
+                tracing::warn!(error = crate::telemetry::cause(&error), "a case could not be carried on yet");
             }
         });
     }

@@ -103,9 +103,7 @@ fn show_lines() {
 
 /// A gateway with its doors open.
 pub struct TestGateway {
-    pub backend: Backend,
     pub house: Gateway,
-    pub app: Arc<App>,
     pub url: String,
     pub client: reqwest::Client,
     pub source: Source,
@@ -204,7 +202,7 @@ impl TestGateway {
         actix_web::rt::spawn(server);
         app.enter(Phase::Serving);
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("client");
-        Self { backend, house, app, url, client, source, folder, server: handle, canaries: std::sync::Mutex::default() }
+        Self { house, url, client, source, folder, server: handle, canaries: std::sync::Mutex::default() }
     }
 
     /// A write key for a collector of the policy.

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 pub struct Server {
     pub port: u16,
@@ -39,6 +38,7 @@ impl Server {
     }
 
     /// Starts the server of the cluster.
+    #[expect(clippy::zombie_processes, reason = "the watcher outlives this process")]
     pub fn launch(&self) {
         let cluster = self.folder.join("cluster");
         let options = format!(
@@ -130,13 +130,4 @@ pub fn free_port() -> u16 {
 
 fn path(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
-}
-
-/// Waits until something holds, at most so long.
-pub fn eventually(what: &str, time: Duration, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + time;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} did not happen within {time:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
