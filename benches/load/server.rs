@@ -86,8 +86,9 @@ impl House {
             house.close();
             key.to_string()
         });
-        if backend == Backend::Postgres {
-            on_database(&data, "ANALYZE");
+        // Settled, as after a night.
+        for url in [&data, &keys] {
+            settle(url);
         }
         Self { folder, key, backend, seeding: began.elapsed(), data, keys }
     }
@@ -183,10 +184,13 @@ fn settings(folder: &Path, data: &str, keys: &str) -> Settings {
     }
 }
 
-fn on_database(url: &str, script: &str) {
+fn settle(url: &str) {
     use diesel::connection::SimpleConnection;
-    if let Connection::Postgres(connection) = &mut Location::parse(url).expect("URL").connect().expect("database") {
-        connection.batch_execute(script).expect("script");
+    match &mut Location::parse(url).expect("URL").connect().expect("database") {
+        Connection::Sqlite(connection) => {
+            connection.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)").expect("checkpoint")
+        }
+        Connection::Postgres(connection) => connection.batch_execute("ANALYZE").expect("settling"),
     }
 }
 

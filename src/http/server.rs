@@ -10,6 +10,9 @@ use actix_web::{App as Routes, HttpServer, web};
 use super::app::App;
 use super::{collect_door, routes};
 
+/// Threads for blocking work of one worker at most.
+const BLOCKING_THREADS: usize = 16;
+
 /// Starts serving on a listener. The server ends when its handle is told so, after work that was
 /// accepted, at most `grace`.
 ///
@@ -28,7 +31,9 @@ pub fn start(app: Arc<App>, listener: TcpListener, workers: Option<usize>, grace
     .shutdown_timeout(grace.as_secs())
     .keep_alive(Duration::from_secs(75))
     .client_request_timeout(Duration::from_secs(10))
-    .backlog(1024);
+    .backlog(1024)
+    // Blocking work is reading, and waits for a connection of the pool: more threads would only wait.
+    .worker_max_blocking_threads(BLOCKING_THREADS);
     if let Some(workers) = workers {
         server = server.workers(workers);
     }

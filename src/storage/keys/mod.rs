@@ -89,7 +89,11 @@ impl KeyStore {
             .test_on_check_out(!location.is_sqlite())
             .build(Manager(location.clone()))
             .map_err(Error::Exhausted)?;
-        let connection = location.connect()?;
+        let mut connection = location.connect()?;
+        if location.is_sqlite() {
+            // Keys are written seldom, so the writer itself may copy its log into the store.
+            connection.execute_script("PRAGMA wal_autocheckpoint = 1000")?;
+        }
         let (writer, jobs) = mpsc::channel(1024);
         let place = location.clone();
         let thread = std::thread::Builder::new()
