@@ -1,7 +1,6 @@
 //! What single steps of the way of a record cost, in process.
 
 #![expect(
-    missing_docs,
     clippy::expect_used,
     clippy::disallowed_methods,
     reason = "a bench stops at the first surprise"
