@@ -1,10 +1,6 @@
 //! What single steps of the way of a record cost, in process.
 
-#![expect(
-    clippy::expect_used,
-    clippy::disallowed_methods,
-    reason = "a bench stops at the first surprise"
-)]
+#![expect(clippy::expect_used, clippy::disallowed_methods, reason = "a bench stops at the first surprise")]
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -134,7 +134,7 @@ fn connect_sqlite(path: &std::path::Path) -> Result<Connection> {
          PRAGMA recursive_triggers = ON;
          PRAGMA trusted_schema = OFF;
          PRAGMA temp_store = MEMORY;
-         PRAGMA cache_size = -16384;
+         PRAGMA cache_size = -4096;
          PRAGMA wal_autocheckpoint = 0;",
     )?;
     let mode: String =

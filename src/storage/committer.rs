@@ -34,6 +34,9 @@ const READ_BACK: Duration = Duration::from_secs(30);
 /// A write-ahead log above this many bytes is truncated by the writer itself.
 const WAL_LIMIT: u64 = 128 << 20;
 
+/// The writer touches the pages of every index; readers come for one person and need little.
+const WRITER_CACHE: &str = "PRAGMA cache_size = -16384";
+
 /// A unit with the place for its answer.
 pub(super) struct Job {
     pub(super) unit: Unit,
@@ -58,12 +61,17 @@ pub(super) struct Settings {
 /// Starts the writer's thread. It ends when every sender is gone and the queue is empty.
 pub(super) fn start(
     settings: Settings,
-    connection: Connection,
+    mut connection: Connection,
     jobs: mpsc::Receiver<Job>,
     head: watch::Sender<Head>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     let checkpointer = match &settings.location {
-        Location::Sqlite(path) => Some(Checkpointer::start(path)?),
+        Location::Sqlite(path) => {
+            if let Err(error) = connection.execute_script(WRITER_CACHE) {
+                tracing::debug!(error = crate::telemetry::cause(&error), "the writer's page cache stays small");
+            }
+            Some(Checkpointer::start(path)?)
+        }
         Location::Postgres { .. } => None,
     };
     let writer = Writer { settings, connection, head, known: KnownVersions::default(), checkpointer, failing: false };
