@@ -7,43 +7,29 @@
 //!
 //! Deliberately absent: questions, refusals, officers and mails.
 
+mod contents;
+mod opening;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
-use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, Zeroizing};
 
 use crate::audit::payload::{Actor, Payload, Value};
-use crate::crypto::envelope::{Dek, Field, RecordPlace};
-use crate::crypto::mac::{KeyPurpose, Owner, RowId};
-use crate::crypto::sealed::Sealed;
-use crate::domain::clock::{self, Calendar, Deadlines, Profile};
+use crate::domain::clock;
 use crate::domain::event::{Event, Outcome};
-use crate::domain::id::{CaseId, SubjectId, SubjectRequestId, TokenId};
-use crate::domain::identifier::{IdentifierKind, NormaliseContext, Normalised, Subaddress, normalise};
-use crate::domain::personal::{Access, Personal};
+use crate::domain::id::{CaseId, SubjectRequestId, TokenId};
+use crate::domain::identifier::IdentifierKind;
+use crate::domain::personal::Personal;
 use crate::domain::subject_request::{
-    Assurance, RequestKind, RequestOutcome, RequestState, TaskOutcome, outcome, parse_reference, reference,
+    RequestKind, RequestOutcome, RequestState, TaskOutcome, outcome, parse_reference,
 };
-use crate::storage::idempotency::{self, KeptAnswer};
 use crate::storage::subject_requests::{self as stored, Move};
-use crate::storage::{LeafRow, Step, Unit, erasures, keys};
+use crate::storage::{LeafRow, Step, Unit, erasures};
 
-use super::consent::Repeatable;
-use super::identifiers::{own_category, own_term};
-use super::{Error, Gateway, Result, rows};
+use super::{Error, Gateway, Result};
 
-const TO_FIND: Access = Access::because("an identifier of a request is normalised and looked up");
-const TO_SEAL: Access = Access::because("what a person asked is sealed under the key of the case");
-const TO_ACT: Access = Access::because("a request is carried out for the identifiers it names");
+pub(super) use contents::{Contents, NamedIdentifier, OWN_TEXT};
 
 pub use crate::storage::subject_requests::{StoredCase, StoredRequest, StoredTask};
-
-/// Identifiers in one case at most.
-const IDENTIFIERS: usize = 10;
-/// Bytes of a person's message at most.
-const MESSAGE_BYTES: usize = 16 * 1024;
-/// The field that holds what the house seals of its own.
-pub(super) const OWN_TEXT: &str = "own.text";
 
 /// What a person asks, as a trusted system brings it.
 pub struct Asked {
@@ -92,43 +78,6 @@ pub struct Case {
     pub requests: Vec<StoredRequest>,
 }
 
-/// The identifiers and words of a case, opened.
-#[derive(Serialize, Deserialize, Zeroize, zeroize::ZeroizeOnDrop)]
-pub(super) struct Contents {
-    pub(super) identifiers: Vec<NamedIdentifier>,
-    pub(super) message: Option<String>,
-}
-
-/// An identifier of a case: as typed, and as it is looked up.
-#[derive(Serialize, Deserialize, Zeroize, zeroize::ZeroizeOnDrop)]
-pub(super) struct NamedIdentifier {
-    pub(super) kind: String,
-    pub(super) namespace: String,
-    pub(super) value: String,
-    pub(super) canonical: String,
-}
-
-impl Asked {
-    /// The same, for a second try.
-    fn again(&self) -> Self {
-        let copy = |text: &Personal<String>| Personal::new(text.reveal(&TO_SEAL).clone());
-        Self {
-            kinds: self.kinds.clone(),
-            identifiers: self
-                .identifiers
-                .iter()
-                .map(|identifier| AskedIdentifier {
-                    kind: identifier.kind.clone(),
-                    namespace: identifier.namespace.clone(),
-                    text: copy(&identifier.text),
-                })
-                .collect(),
-            language: self.language.clone(),
-            message: self.message.as_ref().map(copy),
-        }
-    }
-}
-
 impl Opener {
     fn channel(self) -> &'static str {
         match self {
@@ -155,122 +104,6 @@ impl Opener {
 }
 
 impl Gateway {
-    /// Opens a case and schedules its requests; nothing is carried out yet.
-    ///
-    /// # Errors
-    /// [`Error::Unacceptable`] when it asks nothing, names nobody, or an identifier is not of its kind.
-    pub async fn open_case(&self, asked: Asked, opener: Opener) -> Result<Case> {
-        self.open_case_with(asked, opener, None).await
-    }
-
-    /// As [`Gateway::open_case`]; a repeated call with the same key gets the case that the first one
-    /// opened.
-    ///
-    /// # Errors
-    /// As [`Gateway::open_case`].
-    pub async fn open_case_once(&self, asked: Asked, opener: Opener, repeatable: &Repeatable) -> Result<Opened> {
-        let kept = self.kept_opening(opener, repeatable);
-        for _ in 0..2 {
-            let (mark, now) = (kept.mark, self.source.now().into());
-            let before = self.database.read(move |c| idempotency::find(c, &mark, now)).await.map_err(Error::store)?;
-            if let Some(before) = before {
-                if !crate::crypto::mac::equal(&before.body_hash, &kept.body_hash) {
-                    return Ok(Opened::KeyReused);
-                }
-                return Ok(Opened::Case(self.case(&before.answer).await?));
-            }
-            match self.open_case_with(asked.again(), opener, Some(kept.clone())).await {
-                // The same call came twice at once, and the other one was faster.
-                Err(Error::Contention) => {}
-                opened => return opened.map(Opened::Case),
-            }
-        }
-        Err(Error::Contention)
-    }
-
-    fn kept_opening(&self, opener: Opener, repeatable: &Repeatable) -> KeptAnswer {
-        let secrets = self.keyholder.secrets();
-        let caller = opener.spelling();
-        KeptAnswer {
-            mark: secrets.tokens.duplicate("idempotency-requests", &caller, &repeatable.key, &[0; 32]),
-            body_hash: secrets.tokens.duplicate("idempotency-requests-body", &caller, "", &repeatable.body_hash),
-            subject: None,
-            status: 0,
-            answer: String::new(),
-            at: self.source.now().into(),
-        }
-    }
-
-    async fn open_case_with(&self, asked: Asked, opener: Opener, kept: Option<KeptAnswer>) -> Result<Case> {
-        let now = self.source.now();
-        let (contents, subject) = self.identify_asker(&asked).await?;
-        let id = CaseId::from_uuid(self.source.random_id().map_err(Error::Protection)?);
-        let owner = Owner::from(id);
-        let key_id = self.source.random().map_err(Error::Protection)?;
-        let (key, key_row) = self.keyholder.make_owned(key_id, KeyPurpose::Case, owner, now)?;
-        self.keyholder
-            .store()
-            .write(move |connection| keys::insert_owned_keys(connection, std::slice::from_ref(&key_row)))
-            .await
-            .map_err(Error::keys)?;
-        let text = Zeroizing::new(
-            serde_json::to_string(&contents).map_err(|_| Error::Unacceptable("the request cannot be kept"))?,
-        );
-        let sealed = self.seal_own(&key, owner, rows::CASE, RowId::from(id), &text)?;
-
-        let policy = self.policy();
-        let controller = &policy.policy.controller;
-        let trigger_day = clock::trigger_day(now, &controller.time_zone);
-        let due = clock::deadlines(&Profile::gdpr(), trigger_day, &[], None, &Calendar::of(&controller.country));
-        let language = asked
-            .language
-            .filter(|language| controller.languages.contains(language))
-            .or_else(|| controller.languages.first().cloned())
-            .unwrap_or_default();
-        let case = StoredCase {
-            id,
-            reference: reference(&self.source.random().map_err(Error::Protection)?),
-            channel: opener.channel().to_owned(),
-            opened_by: opener.spelling(),
-            language,
-            received_at: now.into(),
-            trigger_day,
-            key: key_id,
-            sealed: sealed.into_bytes(),
-        };
-        let mut requests = Vec::with_capacity(asked.kinds.len());
-        let mut leaves = Vec::with_capacity(2 * asked.kinds.len());
-        for kind in asked.kinds {
-            let request = self.scheduled(&case, kind, subject, &due, now)?;
-            leaves.push(self.request_leaf(Event::RequestReceived, &case, kind, Some(opener.actor()), Vec::new())?);
-            leaves.push(self.request_leaf(Event::RequestAccepted, &case, kind, None, Vec::new())?);
-            requests.push(request);
-        }
-        let opened = Case { case: case.clone(), requests: requests.clone() };
-        let kept = kept.map(|kept| KeptAnswer { answer: case.reference.clone(), ..kept });
-        self.commit_change(move || {
-            let (case, requests, kept) = (case.clone(), requests.clone(), kept.clone());
-            let entries: Vec<_> = leaves.iter().step_by(2).map(|leaf| leaf.draft.entry()).collect();
-            Unit::change(Vec::new(), leaves.clone(), move |transaction, _| {
-                let connection = transaction.connection();
-                if let Some(kept) = &kept
-                    && !idempotency::insert(connection, kept)?
-                {
-                    return Ok(Step::Stale);
-                }
-                if let Some(first) = entries.first() {
-                    stored::insert_case(connection, &case, *first)?;
-                }
-                for (request, entry) in requests.iter().zip(&entries) {
-                    stored::insert_request(connection, request, *entry)?;
-                }
-                Ok(Step::Commit)
-            })
-        })
-        .await?;
-        Ok(opened)
-    }
-
     /// Carries out what can be carried out of a case now.
     ///
     /// # Errors
@@ -422,28 +255,6 @@ impl Gateway {
         Ok(())
     }
 
-    /// The subjects that the identifiers of a case name, each once.
-    pub(super) async fn subjects_named(&self, contents: &Contents) -> Result<Vec<SubjectId>> {
-        let mut found = Vec::new();
-        for identifier in &contents.identifiers {
-            let Some(kind) = IdentifierKind::parse(&identifier.kind) else { continue };
-            if let Some(subject) = self.find_subject(&kind, &identifier.namespace, &identifier.canonical).await?
-                && !found.contains(&subject)
-            {
-                found.push(subject);
-            }
-        }
-        Ok(found)
-    }
-
-    /// Opens what a case holds.
-    pub(super) async fn contents(&self, case: &StoredCase) -> Result<Contents> {
-        let owner = Owner::from(case.id);
-        let key = self.keyholder.owned(case.key, KeyPurpose::Case, owner).await?;
-        let text = self.open_own(&key, owner, rows::CASE, RowId::from(case.id), case.sealed.clone())?;
-        serde_json::from_str(text.reveal(&TO_ACT)).map_err(|_| Error::DataUnreadable(crate::crypto::Error::NotJson))
-    }
-
     /// A leaf about a request. Its part belongs to the installation and names no subject, so that it
     /// outlives the person's keys: it proves that they were answered.
     pub(super) fn request_leaf(
@@ -462,116 +273,6 @@ impl Gateway {
         };
         payload.more.push(("kind", Value::from(kind.as_str())));
         self.installation_leaf(event, Outcome::Done, &payload, Vec::new())
-    }
-
-    /// Seals a text of the house's own under a case, package, document or task key.
-    pub(super) fn seal_own(
-        &self,
-        key: &Dek,
-        owner: Owner,
-        kind: crate::crypto::mac::RecordKind,
-        record: RowId,
-        json: &str,
-    ) -> Result<Sealed> {
-        let policy = self.policy();
-        let field = own_term(&policy.terms, OWN_TEXT)?;
-        let category = own_category(&policy.terms)?;
-        let place = RecordPlace { installation: self.keyholder.installation, owner, kind, record };
-        key.seal(&place, &[Field { field, category, json }], &mut |bytes| self.source.fill(bytes))
-            .map_err(Error::Protection)
-    }
-
-    /// Opens what [`Gateway::seal_own`] sealed.
-    pub(super) fn open_own(
-        &self,
-        key: &Dek,
-        owner: Owner,
-        kind: crate::crypto::mac::RecordKind,
-        record: RowId,
-        sealed: Vec<u8>,
-    ) -> Result<Personal<String>> {
-        let policy = self.policy();
-        let place = RecordPlace { installation: self.keyholder.installation, owner, kind, record };
-        let sealed = Sealed::parse(sealed).map_err(Error::DataUnreadable)?;
-        let opener = key.open(&place, &sealed).map_err(Error::DataUnreadable)?;
-        opener.field(own_term(&policy.terms, OWN_TEXT)?, super::policy::OWN_CATEGORY).map_err(Error::DataUnreadable)
-    }
-
-    /// Normalises what a request names and finds the person, if there is one here.
-    async fn identify_asker(&self, asked: &Asked) -> Result<(Contents, Option<SubjectId>)> {
-        if asked.kinds.is_empty()
-            || asked.kinds.iter().enumerate().any(|(at, kind)| asked.kinds.iter().take(at).any(|other| other == kind))
-        {
-            return Err(Error::Unacceptable("name each right once, and at least one"));
-        }
-        if asked.identifiers.is_empty() || asked.identifiers.len() > IDENTIFIERS {
-            return Err(Error::Unacceptable("name 1 to 10 identifiers"));
-        }
-        let message = asked.message.as_ref().map(|message| message.reveal(&TO_SEAL).clone());
-        if message.as_ref().is_some_and(|message| message.len() > MESSAGE_BYTES) {
-            return Err(Error::Unacceptable("the message is longer than 16 KiB"));
-        }
-        let policy = self.policy();
-        let mut contents = Contents { identifiers: Vec::with_capacity(asked.identifiers.len()), message };
-        for identifier in &asked.identifiers {
-            let context = NormaliseContext {
-                namespace: &identifier.namespace,
-                default_region: Some(&policy.policy.controller.country),
-                subaddress: if policy.policy.controller.strip_email_subaddress {
-                    Subaddress::Strip
-                } else {
-                    Subaddress::Keep
-                },
-                blocked: &policy.blocked,
-            };
-            let canonical = match normalise(&identifier.kind, identifier.text.reveal(&TO_FIND), &context) {
-                Normalised::Canonical(canonical) => canonical,
-                Normalised::Invalid(_) | Normalised::Blocked => {
-                    return Err(Error::Unacceptable("an identifier is not of its kind, or names nobody"));
-                }
-            };
-            contents.identifiers.push(NamedIdentifier {
-                kind: identifier.kind.spelling().into_owned(),
-                namespace: identifier.namespace.clone(),
-                value: identifier.text.reveal(&TO_SEAL).clone(),
-                canonical: canonical.reveal(&TO_SEAL).clone(),
-            });
-        }
-        let subject = self.subjects_named(&contents).await?.first().copied();
-        Ok((contents, subject))
-    }
-
-    async fn find_subject(&self, kind: &IdentifierKind, namespace: &str, canonical: &str) -> Result<Option<SubjectId>> {
-        let value = self.keyholder.secrets().index.value(kind, namespace, canonical);
-        let canonical = Zeroizing::new(canonical.to_owned());
-        self.find_identifier(kind.spelling().into_owned(), namespace.to_owned(), value, move || canonical.to_string())
-            .await
-    }
-
-    fn scheduled(
-        &self,
-        case: &StoredCase,
-        kind: RequestKind,
-        subject: Option<SubjectId>,
-        due: &Deadlines,
-        now: Timestamp,
-    ) -> Result<StoredRequest> {
-        Ok(StoredRequest {
-            id: SubjectRequestId::from_uuid(self.source.ordered_id(now).map_err(Error::Protection)?),
-            case: case.id,
-            kind,
-            state: RequestState::Scheduled,
-            outcome: None,
-            subject,
-            assurance: Assurance::AssertedByController,
-            version: 1,
-            target_date: due.target_date,
-            nominal_due: due.nominal_due,
-            statutory_due: due.statutory_due,
-            created_at: now.into(),
-            answered_at: None,
-            closed_at: None,
-        })
     }
 
     /// "Send me my data, then delete it": the erasure waits until the package was handed over, or is

@@ -6,7 +6,9 @@
 //! own, so that only the faulty unit fails. If it is unknown whether a commit happened, the log is
 //! asked: the leaf of the first unit stands there or does not.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod collected;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,8 +24,7 @@ use super::schema::installation;
 use super::sql_types::Micros;
 use super::unit::{Body, Transaction};
 use super::{
-    Collect, Committed, Connection, Error, LeafRow, Location, Outcome, Result, Step, Unit, audit_log, consents,
-    deliveries, identities, records, seen_events,
+    Committed, Connection, Error, LeafRow, Location, Outcome, Result, Step, Unit, audit_log,
     subjects::{self, KnownVersions},
 };
 
@@ -362,7 +363,7 @@ fn run(
             *verdict = Some(Outcome::Stale);
         }
     }
-    insert_collected(&mut transaction, units, &mut verdicts)?;
+    collected::insert_collected(&mut transaction, units, &mut verdicts)?;
     known.note(touched, &transaction.versions);
     append_leaves(transaction.connection, units, verdicts)
 }
@@ -378,85 +379,6 @@ fn is_stale(unit: &Unit, transaction: &Transaction<'_>) -> bool {
             .rests_on
             .iter()
             .any(|expected| expected.version.is_some_and(|seen| transaction.version(expected.subject) != Some(seen)))
-}
-
-/// The fixed list of statements of the hot path, over all collected units that still stand.
-fn insert_collected(
-    transaction: &mut Transaction<'_>,
-    units: &[&mut Unit],
-    verdicts: &mut [Option<Outcome>],
-) -> Result<()> {
-    let mut standing: Vec<(usize, &Collect)> = units
-        .iter()
-        .enumerate()
-        .filter_map(|(position, unit)| match &unit.body {
-            Body::Collect(rows) => Some((position, &**rows)),
-            Body::Change(_) => None,
-        })
-        .filter(|(position, _)| verdicts.get(*position).is_some_and(Option::is_none))
-        .collect();
-    if standing.is_empty() {
-        return Ok(());
-    }
-    let marks: Vec<(&[[u8; 32]], Micros)> =
-        standing.iter().map(|(_, rows)| (rows.marks.as_slice(), rows.at.unwrap_or(Micros(0)))).collect();
-    let repeated = seen_events::insert_new(transaction.connection, &marks)?;
-    let mut turned_away = BTreeMap::new();
-    for ((position, _), again) in standing.iter().zip(repeated) {
-        if !again.is_empty() {
-            turned_away.insert(*position, Outcome::Duplicates(again));
-        }
-    }
-    for (position, rows) in &standing {
-        if turned_away.contains_key(position) || rows.identifiers.is_empty() {
-            continue;
-        }
-        if !identities::insert_index(transaction.connection, &rows.identifiers)? {
-            forget_marks(transaction.connection, &rows.marks)?;
-            turned_away.insert(*position, Outcome::IdentifierTaken);
-        }
-    }
-    // A mark that met one of this very batch repeats nothing if that unit is turned away itself:
-    // whoever was told `duplicate` now would be told of an event that no store holds.
-    let withdrawn: BTreeSet<[u8; 32]> = standing
-        .iter()
-        .filter(|(position, _)| turned_away.get(position) == Some(&Outcome::IdentifierTaken))
-        .flat_map(|(_, rows)| rows.marks.iter().copied())
-        .collect();
-    for (position, rows) in &standing {
-        let Some(Outcome::Duplicates(again)) = turned_away.get(position) else { continue };
-        if again.iter().filter_map(|at| rows.marks.get(*at)).any(|mark| withdrawn.contains(mark)) {
-            turned_away.insert(*position, Outcome::Stale);
-        }
-    }
-    for (position, outcome) in &turned_away {
-        if let Some(verdict) = verdicts.get_mut(*position) {
-            *verdict = Some(outcome.clone());
-        }
-    }
-    standing.retain(|(position, _)| !turned_away.contains_key(position));
-
-    let connection = &mut *transaction.connection;
-    subjects::insert(connection, &all(&standing, |rows| &rows.subjects))?;
-    identities::insert(connection, &all(&standing, |rows| &rows.identifiers))?;
-    identities::insert_edges(connection, &all(&standing, |rows| &rows.edges))?;
-    for met in all(&standing, |rows| &rows.subjects) {
-        // Nobody else can know a row of this transaction, so it counts as locked.
-        transaction.versions.insert(met.id, 1);
-    }
-    for (subject, profile) in all(&standing, |rows| &rows.raised) {
-        subjects::move_to_profile(transaction, *subject, *profile)?;
-    }
-    let connection = &mut *transaction.connection;
-    consents::insert_lines(connection, &all(&standing, |rows| &rows.lines))?;
-    consents::insert_events(connection, &all(&standing, |rows| &rows.events))?;
-    records::insert(connection, &all(&standing, |rows| &rows.records))?;
-    deliveries::insert(connection, &all(&standing, |rows| &rows.deliveries))
-}
-
-/// The rows of one kind of all units.
-fn all<'a, T>(standing: &[(usize, &'a Collect)], rows: impl Fn(&'a Collect) -> &'a Vec<T>) -> Vec<&'a T> {
-    standing.iter().flat_map(|(_, collect)| rows(collect)).collect()
 }
 
 fn append_leaves(
@@ -501,14 +423,6 @@ fn append_leaves(
         })
         .collect();
     Ok((outcomes, Some(size)))
-}
-
-fn forget_marks(connection: &mut Connection, marks: &[[u8; 32]]) -> Result<()> {
-    use super::schema::seen_event;
-    for mark in marks {
-        on!(connection, c => diesel::delete(seen_event::table.find(&mark[..])).execute(c))?;
-    }
-    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the committer owns the time of a commit on SQLite")]

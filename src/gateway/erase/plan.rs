@@ -1,47 +1,41 @@
 //! E0: who is erased, what goes, what a law obliges to keep, who is told. Nothing is changed yet but
 //! the key store, which gets the keys that the rest will need.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod retained;
+mod tasks;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use crate::crypto::envelope::{Dek, Field, RecordPlace, Term};
-use crate::crypto::mac::{KeyPurpose, Owner, RowId, hash};
-use crate::crypto::sealed::Sealed;
-use crate::domain::id::{FieldPath, PurposeId, RecipientId, SubjectId, SubjectRequestId, TaskId};
+use crate::crypto::mac::{KeyPurpose, Owner, hash};
+use crate::domain::id::{PurposeId, RecipientId, SubjectId, SubjectRequestId};
 use crate::domain::identifier::IdentifierKind;
-use crate::domain::legal_basis::LegalBasis;
 use crate::domain::personal::{Access, Personal};
-use crate::domain::policy::Policy;
-use crate::domain::retention::{OnErasure, RetentionClass};
 use crate::domain::subject::SubjectStatus;
-use crate::domain::subject_request::{Target, TaskOutcome};
 use crate::gateway::keyholder::{HOLDER_SUBJECT, PersonKeys};
 use crate::gateway::person::Person;
 use crate::gateway::policy::PolicyInForce;
-use crate::gateway::subject_request::{OWN_TEXT, day_after};
-use crate::gateway::{Error, Gateway, Result, rows};
+use crate::gateway::subject_request::day_after;
+use crate::gateway::{Error, Gateway, Result};
 use crate::storage::erasures::{LateEventMark, Suppression};
 use crate::storage::keys::{self, StoredAuditKey, StoredOwnedKey, StoredSubjectKey};
-use crate::storage::records::{RetainedRecord, StoredRecord};
+use crate::storage::records::RetainedRecord;
 use crate::storage::subject_requests::{StoredCase, StoredRequest, StoredTask};
 use crate::storage::subjects::StoredSubject;
-use crate::storage::{Expected, Id16, Micros, deliveries, disclosures, erasures, identities, records};
+use crate::storage::{Expected, Id16, deliveries, disclosures, erasures, identities};
 
-use super::ledger::{Kept, WrittenPlan};
+use super::ledger::WrittenPlan;
+
+use retained::locked_purpose;
 
 const TO_MARK: Access =
     Access::because("an erased person's identifiers are turned into keyed marks, which later cannot be done");
-const TO_RETAIN: Access =
-    Access::because("fields that a law obliges to keep are sealed anew under a key that holds only them");
 const TO_ASK_RECIPIENT: Access =
     Access::because("a recipient that never saw a pseudonym is told whom to erase by the identifiers");
 
-/// Records read at once.
-const PAGE: i64 = 500;
 /// The scope of the suppression entries that an erasure makes.
 const DIRECT_MARKETING: &str = "direct_marketing";
 /// Years after which a suppression entry is looked at again.
@@ -173,32 +167,6 @@ impl Gateway {
             .map_err(Error::keys)
     }
 
-    /// A task of the gateway's own.
-    pub(in crate::gateway) fn own_task(
-        &self,
-        request: SubjectRequestId,
-        target: &Target,
-        verb: &str,
-        now: Timestamp,
-    ) -> Result<StoredTask> {
-        Ok(StoredTask {
-            id: TaskId::from_uuid(self.source.ordered_id(now).map_err(Error::Protection)?),
-            request,
-            target: target.clone(),
-            verb: verb.to_owned(),
-            outcome: TaskOutcome::Pending,
-            proof: None,
-            attempts: 0,
-            next_at: None,
-            message: self.source.random().map_err(Error::Protection)?,
-            nonce: None,
-            pseudonym: None,
-            key: None,
-            sealed: None,
-            settled_at: None,
-        })
-    }
-
     /// One subject: its marks while its identifiers can still be read, its keys' fingerprints, and
     /// what of its records is retained.
     async fn plan_member(
@@ -285,103 +253,6 @@ impl Gateway {
         Ok(())
     }
 
-    async fn plan_records(
-        &self,
-        plan: &mut Plan,
-        keys: &PersonKeys,
-        fresh: &Dek,
-        lock: Option<&PurposeId>,
-    ) -> Result<(i64, Vec<RetainedRecord>)> {
-        let subject = keys.subject;
-        let (mut count, mut retained, mut after) = (0_i64, Vec::new(), None);
-        loop {
-            let page = self
-                .database
-                .read(move |c| records::of_subject(c, subject, after, PAGE))
-                .await
-                .map_err(Error::store)?;
-            let Some(last) = page.last() else { return Ok((count, retained)) };
-            after = Some(last.id);
-            for record in &page {
-                count += 1;
-                let Some(lock) = lock else { continue };
-                if let Some(kept) = self.keep_of(plan, keys, fresh, record, lock)? {
-                    retained.push(kept);
-                }
-            }
-        }
-    }
-
-    /// What of a record must be kept for the locked purpose, sealed anew; `None`: nothing.
-    fn keep_of(
-        &self,
-        plan: &mut Plan,
-        keys: &PersonKeys,
-        fresh: &Dek,
-        record: &StoredRecord,
-        lock: &PurposeId,
-    ) -> Result<Option<RetainedRecord>> {
-        let policy = Arc::clone(&plan.policy);
-        let terms = &policy.terms;
-        let collected_at = record.collected_at.timestamp();
-        let mut classes: BTreeSet<&str> = BTreeSet::new();
-        let sealed = Sealed::parse(record.sealed.clone()).map_err(Error::DataUnreadable)?;
-        let place = RecordPlace {
-            installation: self.keyholder.installation,
-            owner: Owner::from(keys.subject),
-            kind: rows::RECORD,
-            record: RowId::from(record.id),
-        };
-        let mut personal: Vec<(Term<'_>, Term<'_>, Personal<String>)> = Vec::new();
-        let opener = keys.dek.open(&place, &sealed).map_err(Error::DataUnreadable)?;
-        for entry in sealed.entries() {
-            let (Some(path), Some(category)) = (terms.field_text(entry.field), terms.category_text(entry.category))
-            else {
-                continue;
-            };
-            let Some(class) = kept_class(&policy.policy, path, lock, collected_at, plan.now) else { continue };
-            let field = Term { number: entry.field, text: path };
-            let value = opener.field(field, category).map_err(Error::DataUnreadable)?;
-            personal.push((field, Term { number: entry.category, text: category }, value));
-            classes.insert(class.id.as_str());
-        }
-        let values: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&record.plain).unwrap_or_default();
-        let mut plain: BTreeMap<&str, &RawValue> = BTreeMap::new();
-        for (path, value) in &values {
-            if let Some(class) = kept_class(&policy.policy, path, lock, collected_at, plan.now) {
-                plain.insert(path, value);
-                classes.insert(class.id.as_str());
-            }
-        }
-        if classes.is_empty() {
-            return Ok(None);
-        }
-        for id in classes {
-            if let Some(class) = policy.policy.retention.get(id) {
-                note_kept(&mut plan.written.kept, class, lock, collected_at, &policy.policy);
-            }
-        }
-        let mut fields: Vec<Field<'_>> = personal
-            .iter()
-            .map(|(field, category, value)| Field {
-                field: *field,
-                category: *category,
-                json: value.reveal(&TO_RETAIN),
-            })
-            .collect();
-        if fields.is_empty() {
-            fields.push(Field {
-                field: crate::gateway::identifiers::own_term(terms, OWN_TEXT)?,
-                category: crate::gateway::identifiers::own_category(terms)?,
-                json: "null",
-            });
-        }
-        let sealed = fresh.seal(&place, &fields, &mut |bytes| self.source.fill(bytes)).map_err(Error::Protection)?;
-        let plain =
-            serde_json::to_string(&plain).map_err(|_| Error::WrongState("a retained record cannot be written"))?;
-        Ok(Some(RetainedRecord { id: record.id, plain, sealed, purpose: lock.clone() }))
-    }
-
     async fn plan_counts(&self, plan: &mut Plan, ids: &[SubjectId]) -> Result<()> {
         let ids = ids.to_vec();
         let (counts, open, disclosed) = self
@@ -419,84 +290,6 @@ impl Gateway {
         plan.owned_keys.push(row);
         Ok(())
     }
-
-    /// One task for the gateway, one for each retained group, and for each recipient that received
-    /// the person's data one a verb (Art. 19).
-    async fn plan_tasks(
-        &self,
-        plan: &mut Plan,
-        request: SubjectRequestId,
-        ids: &[SubjectId],
-        named: &[(IdentifierKind, Zeroizing<String>)],
-    ) -> Result<()> {
-        let now = plan.now;
-        plan.tasks.push(self.own_task(request, &Target::Gateway("erase".to_owned()), "erase", now)?);
-        for kept in &plan.written.kept {
-            plan.tasks.push(self.own_task(
-                request,
-                &Target::Gateway(format!("retained:{}", kept.ground)),
-                "erase",
-                now,
-            )?);
-        }
-        let ids = ids.to_vec();
-        let pseudonyms = self.database.read(move |c| deliveries::pseudonyms_of(c, &ids)).await.map_err(Error::store)?;
-        for recipient in plan.recipients.clone() {
-            let verbs = plan
-                .policy
-                .policy
-                .recipients
-                .get(&recipient)
-                .map(|recipient| recipient.verbs.clone())
-                .unwrap_or_default();
-            let known: Vec<&str> =
-                pseudonyms.iter().filter(|(known, ..)| *known == recipient).map(|(.., value)| value.as_str()).collect();
-            for verb in ["suppress", "erase"] {
-                let can = verbs.iter().any(|declared| declared == verb);
-                if !can && verb == "suppress" {
-                    continue;
-                }
-                // Ids of one millisecond have no order; stopping comes before erasing.
-                let later = jiff::SignedDuration::from_millis(i64::try_from(plan.tasks.len()).unwrap_or(0));
-                let at = now.checked_add(later).unwrap_or(now);
-                let mut task = self.own_task(request, &Target::Recipient(recipient.clone()), verb, at)?;
-                if !can {
-                    // Never silence: somebody has to find another way to tell this recipient.
-                    task.outcome = TaskOutcome::CapabilityUnresolved;
-                    task.proof = Some("no_verb".to_owned());
-                } else if known.is_empty() {
-                    self.seal_names(plan, &mut task, named)?;
-                    task.next_at = Some(Micros::from(now));
-                } else {
-                    task.pseudonym = Some(known.join("\n"));
-                    task.next_at = Some(Micros::from(now));
-                }
-                plan.tasks.push(task);
-            }
-        }
-        Ok(())
-    }
-
-    /// Seals the identifiers for a recipient that never saw a pseudonym, under a key of the task.
-    fn seal_names(
-        &self,
-        plan: &mut Plan,
-        task: &mut StoredTask,
-        named: &[(IdentifierKind, Zeroizing<String>)],
-    ) -> Result<()> {
-        let id = self.source.random().map_err(Error::Protection)?;
-        let owner = Owner::from(task.id);
-        let (key, row) = self.keyholder.make_owned(id, KeyPurpose::Task, owner, plan.now)?;
-        let names: Vec<(String, &str)> =
-            named.iter().map(|(kind, value)| (kind.spelling().into_owned(), value.as_str())).collect();
-        let json =
-            Zeroizing::new(serde_json::to_string(&names).map_err(|_| Error::WrongState("a task cannot be written"))?);
-        let sealed = self.seal_own(&key, owner, rows::TASK, RowId::from(task.id), &json)?;
-        task.key = Some(id);
-        task.sealed = Some(sealed.into_bytes());
-        plan.owned_keys.push(row);
-        Ok(())
-    }
 }
 
 /// The members that are erased, and those that are left out. Members whose link somebody of trust
@@ -519,59 +312,6 @@ fn chosen(people: &[Arc<Person>]) -> (Vec<StoredSubject>, Vec<SubjectId>) {
         }
     }
     (taken, left_out)
-}
-
-/// The one purpose that data kept by law may still serve: an active one on a legal obligation that
-/// some kept field names. Without one nothing is kept, because nothing could lawfully use it.
-fn locked_purpose(policy: &Policy) -> Option<PurposeId> {
-    policy
-        .purposes
-        .values()
-        .filter(|purpose| purpose.active && purpose.basis == LegalBasis::LegalObligation)
-        .map(|purpose| purpose.id.clone())
-        .find(|purpose| {
-            policy.fields.values().any(|field| {
-                field.purposes.contains(purpose)
-                    && policy
-                        .retention
-                        .get(&field.retention)
-                        .is_some_and(|class| matches!(class.on_erasure, OnErasure::Keep { .. }))
-            })
-        })
-}
-
-/// The class that obliges to keep a field of a record, if its time is not over.
-fn kept_class<'a>(
-    policy: &'a Policy,
-    path: &str,
-    lock: &PurposeId,
-    collected_at: Timestamp,
-    now: Timestamp,
-) -> Option<&'a RetentionClass> {
-    let field = policy.fields.get(&FieldPath::new(path))?;
-    let class = policy.retention.get(&field.retention)?;
-    let ended = class.ends_at(collected_at, &policy.controller.time_zone).is_some_and(|end| end <= now);
-    (matches!(class.on_erasure, OnErasure::Keep { .. }) && field.purposes.contains(lock) && !ended).then_some(class)
-}
-
-fn note_kept(kept: &mut Vec<Kept>, class: &RetentionClass, lock: &PurposeId, collected_at: Timestamp, policy: &Policy) {
-    let OnErasure::Keep { ground, law } = &class.on_erasure else { return };
-    let zone = &policy.controller.time_zone;
-    let until = class.ends_at(collected_at, zone).map(|end| end.to_zoned(zone.clone()).date().to_string());
-    match kept.iter_mut().find(|group| group.what == class.id.as_str()) {
-        Some(group) => {
-            group.rows += 1;
-            group.until = group.until.take().max(until);
-        }
-        None => kept.push(Kept {
-            what: class.id.as_str().to_owned(),
-            ground: ground.clone(),
-            law: law.clone(),
-            purpose: lock.as_str().to_owned(),
-            until,
-            rows: 1,
-        }),
-    }
 }
 
 /// The fingerprint that a wrapped key carries: its commitment, the last 32 bytes.
