@@ -134,10 +134,7 @@ async fn the_package_holds_everything_and_fits_its_schema() {
     let recipients = package["recipients"].as_array().unwrap();
     let letterbox = recipients.iter().find(|recipient| recipient["name"] == "Letterbox Mailversand GmbH").unwrap();
     assert_eq!((letterbox["country"].as_str(), letterbox["count"].as_u64()), (Some("AT"), Some(1)));
-    assert!(
-        recipients.iter().any(|recipient| recipient["queued"] == 1),
-        "queued ones stand there too: {recipients:#?}"
-    );
+    assert!(recipients.iter().any(|recipient| recipient["queued"].as_u64() > Some(0)), "queued ones stand there too");
     assert_eq!(package["copy"]["records"].as_array().unwrap().len(), 2);
     let raw = String::from_utf8(text.to_vec()).unwrap();
     for value in [person::EMAIL, person::NAME, person::ORDER] {
