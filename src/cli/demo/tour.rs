@@ -196,13 +196,12 @@ async fn erase(guide: &Guide, client: &Client) -> Result<(), Failure> {
     let file = guide.folder.join("erasure.amanat-receipt.json");
     write(&file, &receipt)?;
     done(&format!("erased; the receipt verifies offline: amanat receipt verify {}", file.display()));
-    let told = guide
-        .received
-        .all()
-        .iter()
-        .filter(|parcel| parcel.message.get("type").and_then(Value::as_str) == Some("amanat.subject.erased"))
-        .count();
-    note(&format!("recipients who had received their data are told ({told} so far)"));
+    let told = || {
+        let is_erasure = |kind: &Value| kind.as_str() == Some("amanat.subject.erased");
+        guide.received.all().iter().filter(|parcel| parcel.message.get("type").is_some_and(is_erasure)).count()
+    };
+    eventually("the message of the erasure to a recipient", || told() > 0).await?;
+    note("recipients who had received their data are told, each by its own pseudonym of the person");
 
     let before = guide.received.all().len();
     let replay = traffic::buying(jean, 4);
