@@ -206,7 +206,7 @@ pub fn reference(random: &[u8; 9]) -> String {
 }
 
 /// Whether a text is a reference whose check symbol fits, as people type it: any case, `O` for zero,
-/// `I` and `L` for one. Gives it in the spelling of [`reference`].
+/// `I` and `L` for one. Gives it in the spelling of [`reference()`].
 #[must_use]
 pub fn parse_reference(text: &str) -> Option<String> {
     let upper = text.trim().to_ascii_uppercase();

@@ -1,7 +1,7 @@
 //! Verifying a live database: every leaf is hashed again, every checkpoint that is known is tried.
 //!
 //! It needs no key but the log's public one, opens the stores so that it cannot write, believes no
-//! stored hash, and holds one page of leaves in memory at a time. Deliberately absent: a [`Gateway`]
+//! stored hash, and holds one page of leaves in memory at a time. Deliberately absent: a [`Gateway`](super::Gateway)
 //! (`super::Gateway`); an auditor with a copy of the data file has none.
 
 mod known;
