@@ -10,6 +10,7 @@ mod audit;
 mod collector;
 mod config;
 mod context;
+mod delivery;
 mod demo;
 mod healthcheck;
 mod import;
@@ -60,6 +61,9 @@ enum Command {
     Collector(collector::CollectorArguments),
     Token(token::TokenArguments),
     Keys(keys::KeysArguments),
+    Delivery(delivery::DeliveryArguments),
+    /// Prints the document of the API (OpenAPI 3.1).
+    Openapi,
     Import(import::ImportArguments),
     Request(request::RequestArguments),
     Receipt(receipt::ReceiptArguments),
@@ -114,6 +118,11 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Policy(arguments) => policy::run(arguments, &context).await,
         Command::Collector(arguments) => collector::run(arguments, &context).await,
         Command::Token(arguments) => token::run(arguments, &context).await,
+        Command::Delivery(arguments) => delivery::run(arguments, &context).await,
+        Command::Openapi => {
+            let document = crate::http::openapi::json().map_err(|error| Failure::new(error.to_string()))?;
+            output::print(&document).map(|()| 0)
+        }
         Command::Keys(arguments) => keys::run(arguments, &context).await,
         Command::Import(arguments) => import::run(arguments, &context).await,
         Command::Request(arguments) => request::run(arguments, &context).await,
