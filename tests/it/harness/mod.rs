@@ -18,6 +18,7 @@ use std::time::Duration;
 use amanat::audit::leaf::Cause;
 use amanat::domain::id::CollectorId;
 use amanat::gateway::source::Source;
+use amanat::gateway::verify::{Verification, verify};
 use amanat::gateway::{Gateway, KeyringSource, Settings};
 use amanat::http::app::{App, AppSettings, Phase};
 use amanat::http::collect::Limits;
@@ -255,6 +256,22 @@ impl TestGateway {
     pub async fn finish(self) {
         self.server.stop(true).await;
         self.house.note_stop().await.expect("stop is noted");
+        self.house.publish_once().await.expect("the log is published");
+        let report = verify(
+            &Verification {
+                database: self.house.settings.database.clone(),
+                keys: Some(self.house.settings.keys.clone()),
+                memory: Some(self.house.settings.memory.clone()),
+                checkpoints: Vec::new(),
+                trust: None,
+                maximum_age: None,
+                now: self.source.now(),
+                business: true,
+            },
+            |_, _| {},
+        )
+        .expect("the log can be read");
+        assert!(matches!(report.exit, 0 | 10), "the log of this test does not verify: {report:#?}");
         let canaries = std::mem::take(&mut *self.canaries.lock().expect("canaries"));
         let folder = self.folder;
         for path in files_below(folder.path()) {
