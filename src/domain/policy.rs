@@ -144,10 +144,9 @@ pub enum Trust {
 /// What happens to a record whose person never answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownRule {
-    /// Nothing is stored that needs consent.
+    /// Nothing is stored that needs consent. The only rule there is yet: another one in a policy is
+    /// refused rather than quietly treated as this one.
     FailClosed,
-    /// Identifiers and personal fields are dropped.
-    Anonymise,
 }
 
 /// A kind of consent signal on the wire.
@@ -241,14 +240,13 @@ impl Trust {
 
 impl UnknownRule {
     /// Every rule.
-    pub const ALL: [Self; 2] = [Self::FailClosed, Self::Anonymise];
+    pub const ALL: [Self; 1] = [Self::FailClosed];
 
     /// The spelling in policy files and answers.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::FailClosed => "fail_closed",
-            Self::Anonymise => "anonymise",
         }
     }
 }
