@@ -201,7 +201,7 @@ fn believed_line(
     };
     let verifies = |event: &StoredEvent| {
         keys.as_ref().is_some_and(|keys| {
-            keys.dek.row_verifies(rows::CONSENT_EVENT, RowId::from(event.id), &rows::event_bytes(event), &event.mac)
+            keys.dek.row_verifies(rows::CONSENT_EVENT, RowId::from(event.id), &rows::consent_event(event), &event.mac)
         })
     };
     let events =

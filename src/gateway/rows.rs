@@ -4,7 +4,7 @@
 //! big-endian) before it, so that no two rows encode alike.
 
 use crate::crypto::mac::{RecordKind, hash};
-use crate::storage::consents::{NewEvent, StoredEvent, kind_code, proof_code};
+use crate::storage::consents::{StoredEvent, kind_code, proof_code};
 use crate::storage::records::NewRecord;
 use crate::storage::tokens::StoredToken;
 
@@ -56,13 +56,7 @@ pub fn record_hash(row: &NewRecord) -> [u8; 32] {
 
 /// The canonical content of a consent event, as its MAC and its leaf cover it.
 #[must_use]
-pub fn consent_event(row: &NewEvent) -> Vec<u8> {
-    event_bytes(&row.as_stored())
-}
-
-/// The canonical content of a stored consent event.
-#[must_use]
-pub fn event_bytes(row: &StoredEvent) -> Vec<u8> {
+pub fn consent_event(row: &StoredEvent) -> Vec<u8> {
     let mut canonical = Canonical::new()
         .put(row.consent.as_bytes())
         .put(row.subject.as_bytes())

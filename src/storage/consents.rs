@@ -40,42 +40,10 @@ pub struct NewLine {
 
 /// An event recorded.
 pub struct NewEvent {
-    /// Its id (UUIDv7).
-    pub id: ConsentEventId,
-    /// Its line.
-    pub consent: ConsentId,
-    /// Whose line it is.
-    pub subject: SubjectId,
-    /// Shared by all choices of one act.
-    pub interaction: InteractionId,
-    /// What happened.
-    pub kind: ConsentEventKind,
-    /// Who acted.
-    pub actor: Relation,
-    /// What it rests on.
-    pub proof: Proof,
-    /// The text that was shown.
-    pub notice: Option<NoticeShown>,
-    /// The policy in force.
-    pub policy: PolicyHash,
-    /// When it happened, by the collector's claim.
-    pub given_at: Micros,
-    /// When it was recorded.
-    pub recorded_at: Micros,
-    /// End of validity.
-    pub valid_until: Option<Micros>,
-    /// Whether the act was explicit.
-    pub explicit: bool,
-    /// Who brought it.
-    pub collector: CollectorId,
-    /// How it was expressed (`click`, `typed`, …); empty for signals.
-    pub method: String,
+    /// The event as it will be read.
+    pub event: StoredEvent,
     /// Evidence, sealed under the person's key.
     pub evidence: Option<Vec<u8>>,
-    /// MAC of the row under the person's key: a row that fails it permits nothing.
-    pub mac: [u8; 32],
-    /// The leaf that made it.
-    pub entry: EntryId,
 }
 
 /// Who acted, and in which relation to the person.
@@ -115,7 +83,7 @@ pub struct StoredLine {
 /// An event as it is stored.
 #[derive(Clone, Debug)]
 pub struct StoredEvent {
-    /// Its id.
+    /// Its id (UUIDv7).
     pub id: ConsentEventId,
     /// Its line.
     pub consent: ConsentId,
@@ -143,38 +111,12 @@ pub struct StoredEvent {
     pub explicit: bool,
     /// Who brought it.
     pub collector: CollectorId,
-    /// How it was expressed.
+    /// How it was expressed (`click`, `typed`, …); empty for signals.
     pub method: String,
-    /// MAC of the row.
+    /// MAC of the row under the person's key: a row that fails it permits nothing.
     pub mac: [u8; 32],
     /// The leaf that made it.
     pub entry: EntryId,
-}
-
-impl NewEvent {
-    /// The event as it will be read.
-    #[must_use]
-    pub fn as_stored(&self) -> StoredEvent {
-        StoredEvent {
-            id: self.id,
-            consent: self.consent,
-            subject: self.subject,
-            interaction: self.interaction,
-            kind: self.kind,
-            actor: self.actor,
-            proof: self.proof,
-            notice: self.notice.clone(),
-            policy: self.policy,
-            given_at: self.given_at,
-            recorded_at: self.recorded_at,
-            valid_until: self.valid_until,
-            explicit: self.explicit,
-            collector: self.collector.clone(),
-            method: self.method.clone(),
-            mac: self.mac,
-            entry: self.entry,
-        }
-    }
 }
 
 bulk_insert! {
@@ -193,27 +135,27 @@ bulk_insert! {
 bulk_insert! {
     /// Appends events.
     pub(super) fn insert_events(row: NewEvent) into consent_event {
-        id: Uuid16 = Id16::from(row.id),
-        consent: Uuid16 = Id16::from(row.consent),
-        subject: Uuid16 = Id16::from(row.subject),
-        interaction: Uuid16 = Id16::from(row.interaction),
-        kind: SmallInt = kind_code(row.kind),
-        actor: SmallInt = row.actor.code(),
-        proof: SmallInt = proof_code(row.proof),
-        notice: Nullable<Text> = row.notice.as_ref().map(|notice| notice.id.as_str()),
-        notice_version: Nullable<Integer> = row.notice.as_ref().map(|notice| i32::try_from(notice.version).unwrap_or(i32::MAX)),
-        notice_language: Nullable<Text> = row.notice.as_ref().map(|notice| notice.language.as_str()),
-        notice_hash: Nullable<Binary> = row.notice.as_ref().map(|notice| &notice.text_hash[..]),
-        policy: Binary = &row.policy.0[..],
-        given_at: Instant = row.given_at,
-        recorded_at: Instant = row.recorded_at,
-        valid_until: Nullable<Instant> = row.valid_until,
-        explicit: SmallInt = i16::from(row.explicit),
-        collector: Text = row.collector.as_str(),
-        method: Text = row.method.as_str(),
+        id: Uuid16 = Id16::from(row.event.id),
+        consent: Uuid16 = Id16::from(row.event.consent),
+        subject: Uuid16 = Id16::from(row.event.subject),
+        interaction: Uuid16 = Id16::from(row.event.interaction),
+        kind: SmallInt = kind_code(row.event.kind),
+        actor: SmallInt = row.event.actor.code(),
+        proof: SmallInt = proof_code(row.event.proof),
+        notice: Nullable<Text> = row.event.notice.as_ref().map(|notice| notice.id.as_str()),
+        notice_version: Nullable<Integer> = row.event.notice.as_ref().map(|notice| i32::try_from(notice.version).unwrap_or(i32::MAX)),
+        notice_language: Nullable<Text> = row.event.notice.as_ref().map(|notice| notice.language.as_str()),
+        notice_hash: Nullable<Binary> = row.event.notice.as_ref().map(|notice| &notice.text_hash[..]),
+        policy: Binary = &row.event.policy.0[..],
+        given_at: Instant = row.event.given_at,
+        recorded_at: Instant = row.event.recorded_at,
+        valid_until: Nullable<Instant> = row.event.valid_until,
+        explicit: SmallInt = i16::from(row.event.explicit),
+        collector: Text = row.event.collector.as_str(),
+        method: Text = row.event.method.as_str(),
         evidence: Nullable<Binary> = row.evidence.as_deref(),
-        mac: Binary = &row.mac[..],
-        entry: Uuid16 = Id16::from(row.entry),
+        mac: Binary = &row.event.mac[..],
+        entry: Uuid16 = Id16::from(row.event.entry),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::domain::signal::Says;
 use crate::gateway::journal::{Stop, StopKind};
 use crate::gateway::person::{basis_of, domain_event};
 use crate::gateway::{Error, LeafBuilder, Result, rows};
-use crate::storage::consents::{NewEvent, NewLine, Relation};
+use crate::storage::consents::{NewEvent, NewLine, Relation, StoredEvent};
 
 use super::assemble::Making;
 use super::identify::Identified;
@@ -82,7 +82,7 @@ impl Making<'_> {
         let entry = self.house.source.entry().map_err(Error::Protection)?;
         let notice = self.shown_notice();
         let is_give = act == ConsentEventKind::Give;
-        let mut row = NewEvent {
+        let mut row = StoredEvent {
             id: ConsentEventId::from_uuid(self.house.source.ordered_id(now).map_err(Error::Protection)?),
             consent: line,
             subject: speaker.id(),
@@ -104,7 +104,6 @@ impl Making<'_> {
             explicit: false,
             collector: self.arrival.rules.id.clone(),
             method: String::new(),
-            evidence: None,
             mac: [0; 32],
             entry,
         };
@@ -143,8 +142,8 @@ impl Making<'_> {
             });
         }
         self.raised.insert(speaker.id());
-        people.add(speaker.id(), line, purpose, scope, domain_event(&row.as_stored()));
-        self.rows.events.push(row);
+        people.add(speaker.id(), line, purpose, scope, domain_event(&row));
+        self.rows.events.push(NewEvent { event: row, evidence: None });
         self.leaves.push(leaf);
         Ok(())
     }

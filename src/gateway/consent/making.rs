@@ -16,7 +16,7 @@ use crate::gateway::journal::{Stop, StopKind};
 use crate::gateway::person::{Line, basis_of, domain_event};
 use crate::gateway::policy::PolicyInForce;
 use crate::gateway::{Error, Gateway, LeafBuilder, Result, rows};
-use crate::storage::consents::{NewEvent, NewLine, Relation};
+use crate::storage::consents::{NewEvent, NewLine, Relation, StoredEvent};
 use crate::storage::{Collect, LeafRow};
 
 use super::check::{is_explicit, is_method};
@@ -129,7 +129,7 @@ impl<'a> Making<'a> {
         let policy = &self.policy.policy;
         let id = ConsentEventId::from_uuid(self.house.source.ordered_id(self.now).map_err(Error::Protection)?);
         let from = self.known.given_at.min(self.now);
-        let mut row = NewEvent {
+        let mut row = StoredEvent {
             id,
             consent: line,
             subject: party.id(),
@@ -150,7 +150,6 @@ impl<'a> Making<'a> {
             explicit: is_explicit(self.interaction.act.method.as_deref()),
             collector: self.caller.id.clone(),
             method: known_method(self.interaction),
-            evidence: self.evidence(party, id)?,
             mac: [0; 32],
             entry,
         };
@@ -195,7 +194,7 @@ impl<'a> Making<'a> {
             });
         }
         if let Some(known) = self.lines.iter_mut().find(|known| known.id == line) {
-            known.events.push(domain_event(&row.as_stored()));
+            known.events.push(domain_event(&row));
         }
         if !is_give {
             self.made.stops.push(Stop {
@@ -205,7 +204,8 @@ impl<'a> Making<'a> {
                 at: self.now,
             });
         }
-        self.made.rows.events.push(row);
+        let evidence = self.evidence(party, id)?;
+        self.made.rows.events.push(NewEvent { event: row, evidence });
         Ok(line)
     }
 

@@ -103,7 +103,12 @@ impl Gateway {
             .events
             .iter()
             .map(|event| {
-                keys.dek.row_verifies(rows::CONSENT_EVENT, RowId::from(event.id), &rows::event_bytes(event), &event.mac)
+                keys.dek.row_verifies(
+                    rows::CONSENT_EVENT,
+                    RowId::from(event.id),
+                    &rows::consent_event(event),
+                    &event.mac,
+                )
             })
             .collect();
         let line = Line {
