@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use diesel::r2d2::{Pool, PooledConnection};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
-use super::backend::{Manager, Migrations, POOL_WAIT};
+use super::backend::Migrations;
 use super::committer::{self, Job, Settings};
+use super::store::{ReadConnection, Store};
 use super::{Connection, Error, Location, Outcome, Result, Unit};
 
 pub use super::committer::Head;
@@ -18,22 +17,13 @@ const SQLITE: diesel_migrations::EmbeddedMigrations = diesel_migrations::embed_m
 const POSTGRES: diesel_migrations::EmbeddedMigrations =
     diesel_migrations::embed_migrations!("migrations/data/postgres");
 
-/// How long a write waits for a place in a full queue.
-const QUEUE_WAIT: Duration = Duration::from_secs(5);
-
 /// The data store.
 #[derive(Clone)]
 pub struct Database {
-    readers: Pool<Manager>,
-    writer: mpsc::Sender<Job>,
+    store: Store<Job>,
     head: watch::Receiver<Head>,
-    location: Location,
     halted: Arc<AtomicBool>,
-    thread: Arc<std::sync::Mutex<Option<std::thread::JoinHandle<()>>>>,
 }
-
-/// A connection for reading.
-pub type ReadConnection = PooledConnection<Manager>;
 
 /// How the data store works.
 #[derive(Clone)]
@@ -65,30 +55,17 @@ impl Database {
     /// # Errors
     /// When the store cannot be reached.
     pub fn open(options: &Options) -> Result<Self> {
-        let readers = Pool::builder()
-            .max_size(options.readers)
-            .min_idle(Some(1))
-            .connection_timeout(POOL_WAIT)
-            .test_on_check_out(!options.location.is_sqlite())
-            .build(Manager(options.location.clone()))
-            .map_err(Error::Exhausted)?;
         let connection = options.location.connect()?;
-        let (writer, jobs) = mpsc::channel(options.queue);
         let (head_sender, head) = watch::channel(Head::default());
         let settings = Settings {
             location: options.location.clone(),
             batch_units: options.batch_units,
             observe: Arc::clone(&options.observe),
         };
-        let thread = committer::start(settings, connection, jobs, head_sender).map_err(|_| Error::Stopped)?;
-        Ok(Self {
-            readers,
-            writer,
-            head,
-            location: options.location.clone(),
-            halted: Arc::new(AtomicBool::new(false)),
-            thread: Arc::new(std::sync::Mutex::new(Some(thread))),
-        })
+        let store = Store::open(&options.location, options.readers, options.queue, |jobs| {
+            committer::start(settings, connection, jobs, head_sender)
+        })?;
+        Ok(Self { store, head, halted: Arc::new(AtomicBool::new(false)) })
     }
 
     /// Reads on the blocking pool.
@@ -99,10 +76,7 @@ impl Database {
         &self,
         read: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let readers = self.readers.clone();
-        tokio::task::spawn_blocking(move || read(&mut *readers.get().map_err(Error::Exhausted)?))
-            .await
-            .map_err(|_| Error::Stopped)?
+        self.store.read(read).await
     }
 
     /// Reads as [`Database::read`] does, everything as of one instant.
@@ -131,7 +105,7 @@ impl Database {
     /// # Errors
     /// When none becomes free.
     pub fn reader(&self) -> Result<ReadConnection> {
-        self.readers.get().map_err(Error::Exhausted)
+        self.store.reader()
     }
 
     /// Hands a unit to the committer and waits until it is durable, stale or failed.
@@ -144,16 +118,7 @@ impl Database {
             return Err(Error::Stopped);
         }
         let (answer, answered) = oneshot::channel();
-        match self.writer.try_send(Job { unit, answer }) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Error::Stopped),
-            Err(mpsc::error::TrySendError::Full(job)) => {
-                self.writer.send_timeout(job, QUEUE_WAIT).await.map_err(|error| match error {
-                    mpsc::error::SendTimeoutError::Timeout(_) => Error::Overloaded,
-                    mpsc::error::SendTimeoutError::Closed(_) => Error::Stopped,
-                })?;
-            }
-        }
+        self.store.send(Job { unit, answer }).await?;
         answered.await.map_err(|_| Error::Stopped)?
     }
 
@@ -163,15 +128,7 @@ impl Database {
     /// # Errors
     /// When the store cannot be written.
     pub async fn flush_deleted(&self) -> Result<()> {
-        let location = self.location.clone();
-        tokio::task::spawn_blocking(move || {
-            if location.is_sqlite() {
-                location.connect()?.execute_script("PRAGMA wal_checkpoint(TRUNCATE)")?;
-            }
-            Ok(())
-        })
-        .await
-        .map_err(|_| Error::Stopped)?
+        self.store.flush_deleted().await
     }
 
     /// Lets no further change in, for good: the log is not the one that was signed.
@@ -188,26 +145,18 @@ impl Database {
     /// How many more units may wait before the queue is full, and how many may wait at most.
     #[must_use]
     pub fn queue(&self) -> (usize, usize) {
-        (self.writer.capacity(), self.writer.max_capacity())
+        self.store.queue()
     }
 
     /// Where the store lies.
     #[must_use]
     pub const fn location(&self) -> &Location {
-        &self.location
+        self.store.location()
     }
 
     /// Ends the committer after what waits is done. Every clone must be dropped first; the last one
     /// calls this.
     pub fn close(self) {
-        let Self { writer, thread, readers, .. } = self;
-        drop(writer);
-        drop(readers);
-        let thread = thread.lock().ok().and_then(|mut slot| slot.take());
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the committer ended with a panic");
-        }
+        self.store.close();
     }
 }

@@ -10,6 +10,7 @@ mod checkpointer;
 mod committer;
 mod database;
 mod sql_types;
+mod store;
 mod unit;
 
 pub mod audit_log;
@@ -34,8 +35,9 @@ pub mod terms;
 pub mod tokens;
 
 pub use backend::{Connection, Location};
-pub use database::{Database, Head, Options, ReadConnection};
+pub use database::{Database, Head, Options};
 pub use sql_types::{Id16, Micros};
+pub use store::ReadConnection;
 pub use unit::{Change, Collect, Committed, Expected, LeafRow, Outcome, SealedPart, Step, Transaction, Unit};
 
 /// What can go wrong in the cellar.

@@ -13,14 +13,13 @@ mod service;
 mod tombstones;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::r2d2::Pool;
 use tokio::sync::{mpsc, oneshot};
 
-use super::backend::{Manager, Migrations, POOL_WAIT, on};
+use super::backend::{Migrations, on};
 use super::sql_types::{Id16, Micros};
+use super::store::{ReadConnection, Store};
 use super::{Connection, Error, Location, Result};
 use crate::domain::id::InstallationId;
 
@@ -46,8 +45,8 @@ const SQLITE: diesel_migrations::EmbeddedMigrations = diesel_migrations::embed_m
 const POSTGRES: diesel_migrations::EmbeddedMigrations =
     diesel_migrations::embed_migrations!("migrations/keys/postgres");
 
-/// How long a write waits for a place in a full queue.
-const QUEUE_WAIT: Duration = Duration::from_secs(5);
+/// The most writes that may wait.
+const QUEUE: usize = 1024;
 /// The most writes in one commit.
 const BATCH: usize = 512;
 
@@ -61,10 +60,7 @@ struct Job {
 /// The key store.
 #[derive(Clone)]
 pub struct KeyStore {
-    readers: Pool<Manager>,
-    writer: mpsc::Sender<Job>,
-    location: Location,
-    thread: Arc<std::sync::Mutex<Option<std::thread::JoinHandle<()>>>>,
+    store: Store<Job>,
 }
 
 impl KeyStore {
@@ -82,30 +78,16 @@ impl KeyStore {
     /// # Errors
     /// When the store cannot be reached.
     pub fn open(location: &Location, readers: u32) -> Result<Self> {
-        let pool = Pool::builder()
-            .max_size(readers)
-            .min_idle(Some(1))
-            .connection_timeout(POOL_WAIT)
-            .test_on_check_out(!location.is_sqlite())
-            .build(Manager(location.clone()))
-            .map_err(Error::Exhausted)?;
         let mut connection = location.connect()?;
         if location.is_sqlite() {
             // Keys are written seldom, so the writer itself may copy its log into the store.
             connection.execute_script("PRAGMA wal_autocheckpoint = 1000")?;
         }
-        let (writer, jobs) = mpsc::channel(1024);
         let place = location.clone();
-        let thread = std::thread::Builder::new()
-            .name("key-committer".to_owned())
-            .spawn(move || run(connection, &place, jobs))
-            .map_err(|_| Error::Stopped)?;
-        Ok(Self {
-            readers: pool,
-            writer,
-            location: location.clone(),
-            thread: Arc::new(std::sync::Mutex::new(Some(thread))),
-        })
+        let store = Store::open(location, readers, QUEUE, |jobs| {
+            std::thread::Builder::new().name("key-committer".to_owned()).spawn(move || run(connection, &place, jobs))
+        })?;
+        Ok(Self { store })
     }
 
     /// Reads on the blocking pool.
@@ -116,18 +98,15 @@ impl KeyStore {
         &self,
         read: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let readers = self.readers.clone();
-        tokio::task::spawn_blocking(move || read(&mut *readers.get().map_err(Error::Exhausted)?))
-            .await
-            .map_err(|_| Error::Stopped)?
+        self.store.read(read).await
     }
 
     /// A connection for reading, for callers that may block.
     ///
     /// # Errors
     /// When none becomes free.
-    pub fn reader(&self) -> Result<super::ReadConnection> {
-        self.readers.get().map_err(Error::Exhausted)
+    pub fn reader(&self) -> Result<ReadConnection> {
+        self.store.reader()
     }
 
     /// Writes durably. The closure may run twice; it gives its rows and reads nothing from outside.
@@ -136,12 +115,7 @@ impl KeyStore {
     /// [`Error::Overloaded`] when the queue stays full; what the closure fails with.
     pub async fn write(&self, write: impl FnMut(&mut Connection) -> Result<()> + Send + 'static) -> Result<()> {
         let (answer, answered) = oneshot::channel();
-        self.writer.send_timeout(Job { write: Box::new(write), answer }, QUEUE_WAIT).await.map_err(
-            |error| match error {
-                mpsc::error::SendTimeoutError::Timeout(_) => Error::Overloaded,
-                mpsc::error::SendTimeoutError::Closed(_) => Error::Stopped,
-            },
-        )?;
+        self.store.send(Job { write: Box::new(write), answer }).await?;
         answered.await.map_err(|_| Error::Stopped)?
     }
 
@@ -171,34 +145,18 @@ impl KeyStore {
     /// # Errors
     /// When the store cannot be written.
     pub async fn flush_destroyed(&self) -> Result<()> {
-        let location = self.location.clone();
-        tokio::task::spawn_blocking(move || {
-            if location.is_sqlite() {
-                location.connect()?.execute_script("PRAGMA wal_checkpoint(TRUNCATE)")?;
-            }
-            Ok(())
-        })
-        .await
-        .map_err(|_| Error::Stopped)?
+        self.store.flush_deleted().await
     }
 
     /// Where the store lies.
     #[must_use]
     pub const fn location(&self) -> &Location {
-        &self.location
+        self.store.location()
     }
 
     /// Ends the committer after what waits is done.
     pub fn close(self) {
-        let Self { writer, thread, readers, .. } = self;
-        drop(writer);
-        drop(readers);
-        let thread = thread.lock().ok().and_then(|mut slot| slot.take());
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the key committer ended with a panic");
-        }
+        self.store.close();
     }
 }
 
