@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::crypto::mac::RowId;
-use crate::domain::consent::{ConsentEvent, ConsentEventKind, ConsentLine, Scope, fold};
+use crate::domain::consent::{ConsentEvent, ConsentLine, Scope, fold};
 use crate::domain::id::{Channel, ConsentId, PurposeId, SubjectId};
 use crate::domain::legal_basis::LegalBasis;
 use crate::domain::policy::Policy;
@@ -17,7 +17,7 @@ use crate::storage::identities::{self, LinkProof, StoredEdge};
 use crate::storage::subjects::{self, StoredSubject};
 use crate::storage::{Connection, Expected};
 
-use super::keyholder::Keyholder;
+use super::keyholder::{Keyholder, PersonKeys};
 use super::{Error, Result, rows};
 
 /// A person as last seen: one subject and everybody its links join it to.
@@ -48,6 +48,45 @@ pub struct Line {
     pub scope: Scope,
     /// Its events. An event whose row fails its MAC and would allow is left out.
     pub events: Vec<ConsentEvent>,
+}
+
+impl Line {
+    /// A stored line as far as it is believed: a no counts from any row, everything else only from a
+    /// row that was not altered.
+    #[must_use]
+    pub fn believed(stored: StoredLine, verifies: impl Fn(&StoredEvent) -> bool) -> Self {
+        let counts = |event: &&StoredEvent| event.kind.denial().is_some() || verifies(event);
+        Self {
+            id: stored.id,
+            subject: stored.subject,
+            purpose: stored.purpose,
+            channel: stored.channel,
+            scope: stored.scope,
+            events: stored.events.iter().filter(counts).map(domain_event).collect(),
+        }
+    }
+
+    /// What the line says now, as a decision reads it.
+    #[must_use]
+    pub fn ruled(&self, policy: &Policy, may_grant: bool) -> MemberLine {
+        MemberLine {
+            subject: self.subject,
+            may_grant,
+            line: ConsentLine {
+                id: self.id,
+                purpose: self.purpose.clone(),
+                channel: self.channel.clone(),
+                scope: self.scope,
+                ruling: fold(&self.events, basis_of(policy, &self.purpose)),
+            },
+        }
+    }
+}
+
+/// Whether the row of an event is as it was written under its person's key.
+#[must_use]
+pub fn verifies(keys: &PersonKeys, event: &StoredEvent) -> bool {
+    keys.dek.row_verifies(rows::CONSENT_EVENT, RowId::from(event.id), &rows::consent_event(event), &event.mac)
 }
 
 impl Person {
@@ -116,21 +155,7 @@ impl Person {
                 .unwrap_or(SubjectStatus::Erased),
             restrictions: Vec::new(),
             suppressed: self.members.iter().any(|member| member.suppressed),
-            lines: self
-                .lines
-                .iter()
-                .map(|line| MemberLine {
-                    subject: line.subject,
-                    may_grant: self.may_grant.contains(&line.subject),
-                    line: ConsentLine {
-                        id: line.id,
-                        purpose: line.purpose.clone(),
-                        channel: line.channel.clone(),
-                        scope: line.scope,
-                        ruling: fold(&line.events, basis_of(policy, &line.purpose)),
-                    },
-                })
-                .collect(),
+            lines: self.lines.iter().map(|line| line.ruled(policy, self.may_grant.contains(&line.subject))).collect(),
         }
     }
 
@@ -199,26 +224,7 @@ fn believed_line(
         Err(Error::NotFound | Error::MissingKey) => None,
         Err(other) => return Err(other),
     };
-    let verifies = |event: &StoredEvent| {
-        keys.as_ref().is_some_and(|keys| {
-            keys.dek.row_verifies(rows::CONSENT_EVENT, RowId::from(event.id), &rows::consent_event(event), &event.mac)
-        })
-    };
-    let events =
-        stored.events.iter().filter(|event| !permits(event.kind) || verifies(event)).map(domain_event).collect();
-    Ok(Line {
-        id: stored.id,
-        subject: stored.subject,
-        purpose: stored.purpose,
-        channel: stored.channel,
-        scope: stored.scope,
-        events,
-    })
-}
-
-/// Whether an event of this kind can allow something, so that its row must verify.
-const fn permits(kind: ConsentEventKind) -> bool {
-    matches!(kind, ConsentEventKind::Give | ConsentEventKind::Confirm | ConsentEventKind::EndObjection)
+    Ok(Line::believed(stored, |event| keys.as_ref().is_some_and(|keys| verifies(keys, event))))
 }
 
 const fn strength(status: &SubjectStatus) -> u8 {

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::domain::consent::{ConsentEvent, ConsentLine, Ruling, Scope, fold};
+use crate::domain::consent::{ConsentEvent, Ruling, Scope, fold};
 use crate::domain::id::{ConsentId, PurposeId, SubjectId};
 use crate::domain::legal_basis::LegalBasis;
-use crate::domain::subject::{MemberLine, Standing, SubjectStatus};
+use crate::domain::subject::{Standing, SubjectStatus};
 use crate::gateway::keyholder::PersonKeys;
-use crate::gateway::person::{Line, Person, basis_of};
+use crate::gateway::person::{Line, Person};
 use crate::storage::identities::LinkProof;
 
 use super::Arrival;
@@ -66,17 +66,7 @@ impl Seen {
             lines: self
                 .lines
                 .iter()
-                .map(|line| MemberLine {
-                    subject: line.subject,
-                    may_grant: line.subject == self.owner || self.may_grant.contains(&line.subject),
-                    line: ConsentLine {
-                        id: line.id,
-                        purpose: line.purpose.clone(),
-                        channel: line.channel.clone(),
-                        scope: line.scope,
-                        ruling: fold(&line.events, basis_of(policy, &line.purpose)),
-                    },
-                })
+                .map(|line| line.ruled(policy, line.subject == self.owner || self.may_grant.contains(&line.subject)))
                 .collect(),
         }
     }

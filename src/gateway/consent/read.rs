@@ -2,11 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::crypto::mac::RowId;
 use crate::domain::consent::Scope;
 use crate::domain::id::ConsentId;
-use crate::gateway::person::{Line, domain_event};
-use crate::gateway::{Error, Gateway, Result, rows};
+use crate::gateway::person::{Line, verifies};
+use crate::gateway::{Error, Gateway, Result};
 use crate::storage::consents::{self, StoredEvent};
 use crate::storage::subjects;
 
@@ -99,44 +98,19 @@ impl Gateway {
         // Of somebody who is being erased nothing is shown any more.
         let mut keys = self.keyholder.people(vec![(subject.id, subject.key_version)]).await?;
         let keys = keys.pop().ok_or(Error::MissingKey)?;
-        let verified: Vec<bool> = stored
-            .events
-            .iter()
-            .map(|event| {
-                keys.dek.row_verifies(
-                    rows::CONSENT_EVENT,
-                    RowId::from(event.id),
-                    &rows::consent_event(event),
-                    &event.mac,
-                )
-            })
-            .collect();
-        let line = Line {
-            id: stored.id,
-            subject: stored.subject,
-            purpose: stored.purpose.clone(),
-            channel: stored.channel.clone(),
-            scope: stored.scope,
-            // As everywhere: a no counts even from a row that does not verify.
-            events: stored
-                .events
-                .iter()
-                .zip(&verified)
-                .filter(|(event, verified)| **verified || event.kind.denial().is_some())
-                .map(|(event, _)| domain_event(event))
-                .collect(),
-        };
+        let events = stored.events.iter().map(|event| event_view(event, verifies(&keys, event))).collect();
+        let line = Line::believed(stored, |event| verifies(&keys, event));
         let now = Now::of(&self.policy().policy, &line, self.source.now());
         Ok(LineView {
-            id: stored.id.to_string(),
-            purpose: stored.purpose.as_str().to_owned(),
-            channel: stored.channel.as_ref().map(|channel| channel.as_str().to_owned()),
-            scope: Scope::as_str(stored.scope),
+            id: line.id.to_string(),
+            purpose: line.purpose.as_str().to_owned(),
+            channel: line.channel.as_ref().map(|channel| channel.as_str().to_owned()),
+            scope: Scope::as_str(line.scope),
             state: now.state,
             dpv_status: now.dpv_status,
             valid_until: now.valid_until,
             may_ask_again_at: now.may_ask_again_at,
-            events: stored.events.iter().zip(verified).map(|(event, verified)| event_view(event, verified)).collect(),
+            events,
         })
     }
 
