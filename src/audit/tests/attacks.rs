@@ -1,11 +1,9 @@
 //! What is done to a log, and what the verifier says to it.
 
-use super::{Log, START, entry, ordinary, part};
+use super::{Log, START, entry, ordinary};
 use crate::audit::finding::{Code, Position, Report};
-use crate::audit::leaf::{Draft, Facts, NO_PREVIOUS, leaf_hash};
 use crate::audit::tree::{Frontier, Hash};
 use crate::audit::verify::{EntryWatch, KnownCheckpoint, LeafRow, Start, Verifier};
-use crate::domain::event::{Event, Outcome, Role};
 
 /// Verifies leaves as a bundle gives them: by place, with the hashes of level-0 tiles if wanted.
 pub(super) fn verify(leaves: &[Vec<u8>], stored: Option<&[Hash]>, checkpoints: &[KnownCheckpoint]) -> Report {
@@ -149,9 +147,7 @@ fn an_inserted_leaf_is_found() {
     let log = Log::of(600);
     // A forgery that fits what stands before it.
     let mut forged = Vec::new();
-    let parts = vec![part(Role::Subject, 9_999)];
-    let draft = Draft::new(entry(9_999), Event::RecordCollected, Outcome::Done, parts, Facts::none()).unwrap();
-    draft.encode(300, &log.stored[299], START + 299_500_000, &mut forged);
+    ordinary(9_999).encode(300, &log.stored[299], START + 299_500_000, &mut forged);
     let mut leaves = log.leaves.clone();
     leaves.insert(300, forged);
     let report = verify(&leaves, None, &[log.checkpoint()]);
@@ -218,16 +214,24 @@ fn entries_repeat_in_their_partition_only() {
 #[test]
 fn verification_can_start_behind_pruned_leaves() {
     let log = Log::of(600);
-    let frontier = Log::of(256).frontier;
-    let start = Start { frontier, checkpoints: vec![log.checkpoint()], ..Start::default() };
-    let mut verifier = Verifier::new(start);
-    for (seq, leaf) in (0..).zip(&log.leaves).skip(256) {
-        verifier.feed(&LeafRow { seq, leaf, stored_hash: None, columns: None, sealed: None });
-    }
-    let report = verifier.finish();
+    let behind = |kept: &[u8]| {
+        let frontier = Frontier::from_bytes(256, kept).unwrap();
+        let mut verifier = Verifier::new(Start { frontier, checkpoints: vec![log.checkpoint()], ..Start::default() });
+        for (seq, leaf) in (0..).zip(&log.leaves).skip(256) {
+            verifier.feed(&LeafRow { seq, leaf, stored_hash: None, columns: None, sealed: None });
+        }
+        verifier.finish()
+    };
+    // As a pruned log keeps it.
+    let mut kept = Log::of(256).frontier.to_bytes();
+    let report = behind(&kept);
     assert_eq!((report.exit, report.pruned, report.checked), (0, 256, 344), "{:?}", report.findings);
-    assert_eq!(Frontier::from_bytes(256, &Log::of(256).frontier.to_bytes()).unwrap().size(), 256);
-    assert_ne!(leaf_hash(&log.leaves[0]), NO_PREVIOUS);
+
+    // What was pruned cannot be exchanged.
+    kept[0] ^= 1;
+    let report = behind(&kept);
+    assert_eq!(codes(&report), [Code::RootMismatch], "{:?}", report.findings);
+    assert_eq!(report.exit, 40);
 }
 
 /// `cargo test --release -- --ignored --nocapture throughput`.

@@ -27,14 +27,14 @@ struct Log {
 
 fn entry(number: u64) -> EntryId {
     let hash = leaf_hash(&number.to_be_bytes());
-    EntryId::from_bytes(hash[..16].try_into().unwrap())
+    EntryId::from_bytes(*hash.first_chunk().unwrap())
 }
 
 fn part(role: Role, seed: u64) -> Part {
     let hash = leaf_hash(&seed.to_le_bytes());
     Part {
         role,
-        tag: hash[16..].try_into().unwrap(),
+        tag: *hash.last_chunk().unwrap(),
         commitment: hash,
         sealed_hash: (role != Role::Receipt).then(|| leaf_hash(&hash)),
     }
