@@ -330,4 +330,20 @@ mod tests {
             assert!(Manifest::parse(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_read_is_written_the_same(
+            path in "[a-z./0-9x\\\\:]{0,60}|(checkpoints|tile/0|tile/entries|sealed|opened|anchor|policy|tags)/[0-9a-fx./p]{0,70}",
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+        ) {
+            if let Some(known) = BundlePath::parse(&path) {
+                proptest::prop_assert_eq!(known.to_string(), path);
+            }
+            proptest::prop_assert!(Manifest::parse(&bytes).is_err());
+            if let Some(header) = bytes.first_chunk() {
+                proptest::prop_assert!(container::read_header(header).is_none());
+            }
+        }
+    }
 }

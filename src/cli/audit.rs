@@ -195,6 +195,9 @@ impl Sourced {
                 } else {
                     let text = String::from_utf8(bytes)
                         .map_err(|_| Failure::with_exit(2, format!("{source} is no database, bundle or proof")))?;
+                    if wanted.against.is_some() {
+                        return Err(Failure::with_exit(2, "--against holds a bundle against a bundle or a database"));
+                    }
                     let what = What::Proof { text, trust, maximum_age: wanted.max_age };
                     return Ok(Self { what, is_json: wanted.json });
                 }
