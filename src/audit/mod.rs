@@ -8,6 +8,7 @@
 pub mod attest;
 pub(crate) mod cbor;
 pub mod checkpoint;
+pub mod evidence;
 pub mod finding;
 pub mod leaf;
 pub mod note;
@@ -18,6 +19,7 @@ pub mod tile;
 pub mod tree;
 pub mod trust;
 pub mod verify;
+pub mod witness;
 
 pub use cbor::Malformed;
 

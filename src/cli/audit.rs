@@ -2,6 +2,7 @@
 //! none of it changes the store.
 
 pub(super) mod report;
+mod witness;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::audit::evidence::Evidence;
 use crate::audit::finding::Report;
 use crate::audit::trust::Trust;
 use crate::domain::id::EntryId;
@@ -37,13 +39,16 @@ pub(super) enum AuditCommand {
     },
     /// Proves that an entry stands in the log, or that one size extends another.
     Prove(Prove),
+    /// Prints the verifier key of the log, for the trust policies of witnesses and verifiers.
+    Vkey,
+    Witness(witness::WitnessArguments),
 }
 
 /// What to verify, and against what.
 #[derive(Args)]
 pub(super) struct Verify {
-    /// A database (`sqlite:PATH` or a PostgreSQL URL) or a `.tlog-proof` file; the configured
-    /// database if nothing is named.
+    /// A database (`sqlite:PATH` or a PostgreSQL URL), a `.tlog-proof` file or an evidence file; the
+    /// configured database if nothing is named.
     source: Option<String>,
     /// A checkpoint saved before; may be given several times.
     #[arg(long, value_name = "FILE")]
@@ -57,6 +62,9 @@ pub(super) struct Verify {
     /// Also checks that every business row has its entry.
     #[arg(long)]
     business: bool,
+    /// The folder for evidence files, written where signed notes contradict each other.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    evidence: PathBuf,
     /// Prints the report as JSON.
     #[arg(long)]
     json: bool,
@@ -81,6 +89,11 @@ pub(super) struct Prove {
 
 pub(super) async fn run(command: AuditCommand, context: &Context) -> Result<u8, Failure> {
     let work: Box<dyn FnOnce() -> Result<u8, Failure> + Send> = match command {
+        AuditCommand::Witness(wanted) => return witness::run(wanted).await,
+        AuditCommand::Vkey => {
+            let location = data_store(context)?;
+            Box::new(move || print(&format!("{}\n", StoredLog::open(&location)?.verifier()?)).map(|()| 0))
+        }
         AuditCommand::Verify(wanted) => {
             let verification = Sourced::of(wanted, context)?;
             Box::new(move || verification.run())
@@ -137,12 +150,14 @@ fn no_proof(error: Error) -> Failure {
 /// A verification with everything read that it needs.
 struct Sourced {
     what: What,
+    evidence: PathBuf,
     is_json: bool,
 }
 
 enum What {
     Database(Box<Verification>),
     Proof { text: String, trust: Option<Trust>, maximum_age: Option<Duration> },
+    Evidence(Evidence, Trust),
 }
 
 impl Sourced {
@@ -168,10 +183,19 @@ impl Sourced {
                 if bytes.starts_with(b"SQLite format 3\0") {
                     (Location::Sqlite(source.into()), None, None)
                 } else {
-                    let text = String::from_utf8(bytes)
-                        .map_err(|_| Failure::with_exit(2, format!("{source} is neither a database nor a proof")))?;
-                    let what = What::Proof { text, trust, maximum_age: wanted.max_age };
-                    return Ok(Self { what, is_json: wanted.json });
+                    let what = match (Evidence::parse(&bytes), trust) {
+                        (Ok(evidence), Some(trust)) => What::Evidence(evidence, trust),
+                        (Ok(_), None) => {
+                            return Err(Failure::with_exit(2, "evidence is judged with the log's key: name --trust"));
+                        }
+                        (Err(_), trust) => {
+                            let text = String::from_utf8(bytes).map_err(|_| {
+                                Failure::with_exit(2, format!("{source} is neither a database nor a proof"))
+                            })?;
+                            What::Proof { text, trust, maximum_age: wanted.max_age }
+                        }
+                    };
+                    return Ok(Self { what, evidence: wanted.evidence, is_json: wanted.json });
                 }
             }
         };
@@ -185,7 +209,7 @@ impl Sourced {
             now: Source::default().now(),
             business: wanted.business,
         };
-        Ok(Self { what: What::Database(Box::new(verification)), is_json: wanted.json })
+        Ok(Self { what: What::Database(Box::new(verification)), evidence: wanted.evidence, is_json: wanted.json })
     }
 
     fn run(self) -> Result<u8, Failure> {
@@ -194,6 +218,7 @@ impl Sourced {
             What::Proof { text, trust, maximum_age } => {
                 verify_proof(&text, trust.as_ref(), maximum_age, Source::default().now())
             }
+            What::Evidence(evidence, trust) => evidence.report(trust.logs()),
         };
         let text = if self.is_json {
             serde_json::to_string(&report).map_err(|error| Failure::new(error.to_string()))? + "\n"
@@ -201,6 +226,10 @@ impl Sourced {
             report::text(&report)
         };
         print(&text)?;
+        for evidence in &report.evidence {
+            let path = crate::gateway::evidence::write(&self.evidence, evidence)?;
+            eprintln!("evidence was written to {}", path.display());
+        }
         Ok(report.exit)
     }
 }

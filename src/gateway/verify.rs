@@ -4,6 +4,7 @@
 //! stored hash, and holds one page of leaves in memory at a time. Deliberately absent: a [`Gateway`](super::Gateway)
 //! (`super::Gateway`); an auditor with a copy of the data file has none.
 
+mod evidence;
 mod known;
 mod leaves;
 mod proof;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::audit::attest::{Freshness, attest};
-use crate::audit::finding::{Code, Finding, Report};
+use crate::audit::finding::{Code, Finding, Report, Severity};
 use crate::audit::receipt::TrustSource;
 use crate::audit::trust::Trust;
 use crate::audit::verify::{Start, Verifier};
@@ -138,6 +139,9 @@ fn pass(
         attest(&mut report, &known.verified, trust, source, freshness(verification.maximum_age, verification.now));
     }
     report.conclude();
+    if report.findings.iter().any(|finding| finding.severity == Severity::Forked) {
+        report.evidence = evidence::of(connection, &known, total);
+    }
     Ok(report)
 }
 
