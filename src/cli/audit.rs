@@ -3,6 +3,7 @@
 
 mod export;
 pub(super) mod report;
+mod witness;
 
 use std::io::{IsTerminal, Read as _, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::audit::evidence::Evidence;
 use crate::audit::finding::Report;
 use crate::audit::trust::Trust;
 use crate::domain::id::EntryId;
@@ -41,13 +43,17 @@ pub(super) enum AuditCommand {
     /// Takes the log out of the house: a bundle that anybody can verify offline, or lines for other
     /// systems.
     Export(export::Export),
+    /// Prints the verifier key of the log, for the trust policies of witnesses and verifiers.
+    Vkey,
+    Witness(witness::WitnessArguments),
 }
 
 /// What to verify, and against what.
 #[derive(Args)]
 pub(super) struct Verify {
     /// A database (`sqlite:PATH` or a PostgreSQL URL), a bundle (the file, or the folder it was
-    /// unpacked to) or a `.tlog-proof` file; the configured database if nothing is named.
+    /// unpacked to), a `.tlog-proof` file or an evidence file; the configured database if nothing is
+    /// named.
     source: Option<String>,
     /// A checkpoint saved before; may be given several times.
     #[arg(long, value_name = "FILE")]
@@ -64,6 +70,9 @@ pub(super) struct Verify {
     /// Also checks that every business row has its entry.
     #[arg(long)]
     business: bool,
+    /// The folder for evidence files, written where signed notes contradict each other.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    evidence: PathBuf,
     /// Prints the report as JSON.
     #[arg(long)]
     json: bool,
@@ -89,6 +98,11 @@ pub(super) struct Prove {
 pub(super) async fn run(command: AuditCommand, context: &Context) -> Result<u8, Failure> {
     let work: Box<dyn FnOnce() -> Result<u8, Failure> + Send> = match command {
         AuditCommand::Export(wanted) => return export::run(wanted, context).await,
+        AuditCommand::Witness(wanted) => return witness::run(wanted).await,
+        AuditCommand::Vkey => {
+            let location = data_store(context)?;
+            Box::new(move || print(&format!("{}\n", StoredLog::open(&location)?.verifier()?)).map(|()| 0))
+        }
         AuditCommand::Verify(wanted) => {
             let verification = Sourced::of(wanted, context)?;
             Box::new(move || verification.run())
@@ -145,6 +159,7 @@ fn no_proof(error: Error) -> Failure {
 /// A verification with everything read that it needs.
 struct Sourced {
     what: What,
+    evidence: PathBuf,
     is_json: bool,
 }
 
@@ -152,6 +167,7 @@ enum What {
     Database(Box<Verification>),
     Bundle(Box<BundleVerification>),
     Proof { text: String, trust: Option<Trust>, maximum_age: Option<Duration> },
+    Evidence(Evidence, Trust),
 }
 
 impl Sourced {
@@ -172,7 +188,7 @@ impl Sourced {
                 maximum_age: wanted.max_age,
                 now,
             }));
-            return Ok(Self { what, is_json: wanted.json });
+            return Ok(Self { what, evidence: wanted.evidence, is_json: wanted.json });
         }
         if let Some(path) = &wanted.against {
             let notes = notes_of_bundle(path)?;
@@ -193,13 +209,22 @@ impl Sourced {
                 if bytes.starts_with(b"SQLite format 3\0") {
                     (Location::Sqlite(source.into()), None, None)
                 } else {
-                    let text = String::from_utf8(bytes)
-                        .map_err(|_| Failure::with_exit(2, format!("{source} is no database, bundle or proof")))?;
                     if wanted.against.is_some() {
                         return Err(Failure::with_exit(2, "--against holds a bundle against a bundle or a database"));
                     }
-                    let what = What::Proof { text, trust, maximum_age: wanted.max_age };
-                    return Ok(Self { what, is_json: wanted.json });
+                    let what = match (Evidence::parse(&bytes), trust) {
+                        (Ok(evidence), Some(trust)) => What::Evidence(evidence, trust),
+                        (Ok(_), None) => {
+                            return Err(Failure::with_exit(2, "evidence is judged with the log's key: name --trust"));
+                        }
+                        (Err(_), trust) => {
+                            let text = String::from_utf8(bytes).map_err(|_| {
+                                Failure::with_exit(2, format!("{source} is no database, bundle or proof"))
+                            })?;
+                            What::Proof { text, trust, maximum_age: wanted.max_age }
+                        }
+                    };
+                    return Ok(Self { what, evidence: wanted.evidence, is_json: wanted.json });
                 }
             }
         };
@@ -213,7 +238,7 @@ impl Sourced {
             now,
             business: wanted.business,
         };
-        Ok(Self { what: What::Database(Box::new(verification)), is_json: wanted.json })
+        Ok(Self { what: What::Database(Box::new(verification)), evidence: wanted.evidence, is_json: wanted.json })
     }
 
     fn run(self) -> Result<u8, Failure> {
@@ -223,6 +248,7 @@ impl Sourced {
             What::Proof { text, trust, maximum_age } => {
                 verify_proof(&text, trust.as_ref(), maximum_age, Source::default().now())
             }
+            What::Evidence(evidence, trust) => evidence.report(trust.logs()),
         };
         let text = if self.is_json {
             serde_json::to_string(&report).map_err(|error| Failure::new(error.to_string()))? + "\n"
@@ -230,6 +256,10 @@ impl Sourced {
             report::text(&report)
         };
         print(&text)?;
+        for evidence in &report.evidence {
+            let path = crate::gateway::evidence::write(&self.evidence, evidence)?;
+            eprintln!("evidence was written to {}", path.display());
+        }
         Ok(report.exit)
     }
 }

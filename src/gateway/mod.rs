@@ -11,6 +11,7 @@ pub mod consent;
 pub mod disclose;
 pub mod dispatch;
 pub mod erase;
+pub mod evidence;
 pub mod export;
 pub mod housekeeping;
 pub mod identifiers;
@@ -27,6 +28,7 @@ pub mod source;
 pub mod subject_request;
 pub mod tokens;
 pub mod verify;
+pub mod witness;
 
 mod error;
 mod leaf;
@@ -86,6 +88,8 @@ pub struct Rooms {
     pub journal: journal::Journal,
     /// What this process signed, saw and refused of the log.
     pub log: checkpoint::LogWatch,
+    /// Who is asked to cosign the log.
+    pub witnesses: witness::Witnesses,
     /// This process.
     pub instance: InstanceId,
     /// Where the root keys come from.
@@ -129,6 +133,8 @@ pub struct Settings {
     pub checkpoint_every: Duration,
     /// How often an idle log gets a heartbeat.
     pub heartbeat_every: Duration,
+    /// Who is asked to cosign the log, and how many must.
+    pub trust: witness::TrustSettings,
     /// Length of a whole try of a delivery.
     pub delivery_time_limit: Duration,
     /// How long a claimed promise belongs to its instance.

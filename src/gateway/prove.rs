@@ -9,6 +9,9 @@ use data_encoding::BASE64;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::audit::checkpoint::with_cosignatures;
+use crate::audit::leaf::{Fact, Leaf};
+use crate::audit::note::{KeyKind, VerifierKey};
 use crate::audit::proof::LogProof;
 use crate::audit::tile::{TILE_WIDTH, TileKind, TilePath, put_entry};
 use crate::audit::tree;
@@ -182,13 +185,31 @@ impl StoredLog {
         &mut self.0
     }
 
-    /// The newest stored checkpoint.
+    /// The newest stored checkpoint, with its cosignatures.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn checkpoint(&mut self) -> Result<Option<Published>> {
         let newest = audit_log::newest_checkpoint(&mut self.0).map_err(Error::store)?;
-        Ok(newest.map(|(size, note)| Published { size, note }))
+        let Some((size, note)) = newest else { return Ok(None) };
+        let lines = audit_log::cosignatures_of(&mut self.0, size).map_err(Error::store)?;
+        let note = with_cosignatures(&note, lines.iter().map(|row| row.line.as_str()));
+        Ok(Some(Published { size, note }))
+    }
+
+    /// The verifier key of the log, as its first leaf names it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no first leaf; when the store cannot be read.
+    pub fn verifier(&mut self) -> Result<VerifierKey> {
+        let head = audit_log::head(&mut self.0).map_err(Error::store)?.ok_or(Error::NotFound)?;
+        let opening = audit_log::bare_leaf(&mut self.0, 0).map_err(Error::store)?;
+        let leaf = opening.and_then(|(_, leaf, _)| Leaf::decode(&leaf).ok()).ok_or(Error::NotFound)?;
+        let named = leaf.facts.as_slice().iter().find_map(|fact| match fact {
+            Fact::Verifier([kind, public @ ..]) if *kind == KeyKind::Ed25519.byte() => Some(*public),
+            _ => None,
+        });
+        VerifierKey::new(&head.origin, KeyKind::Ed25519, named.ok_or(Error::NotFound)?).map_err(|_| Error::NotFound)
     }
 
     /// As [`Gateway::prove_entry`], in the newest stored checkpoint.

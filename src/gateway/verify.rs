@@ -5,6 +5,7 @@
 //! (`super::Gateway`); an auditor with a copy of the data file has none.
 
 mod bundle;
+mod evidence;
 mod known;
 mod leaves;
 mod proof;
@@ -15,11 +16,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::audit::attest::{Freshness, attest};
-use crate::audit::finding::{Code, Finding, Report};
+use crate::audit::finding::{Code, Finding, Report, Severity};
 use crate::audit::receipt::TrustSource;
 use crate::audit::trust::Trust;
 use crate::audit::verify::{Start, Verifier};
-use crate::storage::audit_log::{self, LogHead};
+use crate::storage::audit_log::{self, LogHead, StoredHashes};
 use crate::storage::{self, Connection, Location};
 
 pub use self::bundle::{BundleVerification, notes_of_bundle, verify_bundle};
@@ -141,6 +142,10 @@ fn pass(
         attest(&mut report, &known.verified, trust, source, freshness(verification.maximum_age, verification.now));
     }
     report.conclude();
+    if report.findings.iter().any(|finding| finding.severity == Severity::Forked) {
+        let signed = known.verified.iter().zip(&known.notes).collect();
+        report.evidence = evidence::of(&StoredHashes::new(connection), signed, &known.log_keys, total);
+    }
     Ok(report)
 }
 

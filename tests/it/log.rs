@@ -38,6 +38,7 @@ macro_rules! on_both {
 
 mod bundles;
 mod published;
+mod witnessed;
 
 fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(TestLog) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");

@@ -8,6 +8,7 @@ pub mod process;
 pub mod recipient;
 pub mod store;
 pub mod wire;
+pub mod witness;
 
 use std::net::TcpListener;
 use std::num::NonZeroU32;
@@ -171,6 +172,7 @@ pub fn settings(backend: Backend, folder: &Path) -> Settings {
         public_entries: false,
         checkpoint_every: Duration::from_millis(200),
         heartbeat_every: Duration::from_secs(3600),
+        trust: amanat::gateway::witness::TrustSettings::default(),
         delivery_time_limit: Duration::from_secs(10),
         delivery_lease: Duration::from_secs(20),
         stated_age_days: None,

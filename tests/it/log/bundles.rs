@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use amanat::audit::bundle::{FileHash, Manifest};
+use amanat::audit::evidence::Weight;
 use amanat::audit::finding::{Code, Position, Report};
 use amanat::audit::leaf::leaf_hash;
 use amanat::audit::note::{KeyKind, VerifierKey};
@@ -295,6 +296,10 @@ fn two_processes_from_one_copy_fork() {
             assert_eq!(verify(one).exit, 10);
             let report = verify_with(one, Wish { against: Some(other), ..PLAIN });
             assert!(report.exit == 30 && faults(&report).iter().any(|(code, _)| *code == Code::Fork), "{report:?}");
+            let files = Unpacked::read(one);
+            let own = Trust::parse(std::str::from_utf8(&files.0["trust.txt"]).expect("UTF-8")).expect("trust");
+            let judged: Vec<_> = report.evidence.iter().map(|evidence| evidence.judge(own.logs())).collect();
+            assert_eq!(judged, [Ok(Weight::Proven)], "whoever has the key sees it without either bundle");
         }
         let notes = notes_of_bundle(other).expect("readable").expect("a bundle");
         assert_eq!(log.verify_with(notes).exit, 30);
