@@ -6,8 +6,10 @@
 //! of `crypto` it uses `mac` and `signature` and nothing else.
 
 pub mod attest;
+pub mod bundle;
 pub(crate) mod cbor;
 pub mod checkpoint;
+pub mod evidence;
 pub mod finding;
 pub mod leaf;
 pub mod note;
@@ -18,6 +20,7 @@ pub mod tile;
 pub mod tree;
 pub mod trust;
 pub mod verify;
+pub mod witness;
 
 pub use cbor::Malformed;
 

@@ -13,4 +13,6 @@ pub mod problem;
 pub mod refusal;
 pub mod routes;
 pub mod server;
+pub mod witness;
+
 mod unread;

@@ -25,3 +25,4 @@ mod schema;
 mod subject_requests;
 mod tidy;
 mod wire;
+mod witness;
