@@ -216,7 +216,7 @@ events! {
     313 SuppressionLifted          "suppression.lifted"        E "Sa"   "d"    ""                 3004  8 raised;
     320 SignalApplied              "signal.applied"            E "s"    "d"    ""                 3004  3 reserved;
     321 SignalRefused              "signal.refused"            E "s"    "r"    ""                 3004  3 reserved;
-    331 ReceiptIssued              "receipt.issued"            E "sr"   "d"    ""                 6003  1 reserved;
+    331 ReceiptIssued              "receipt.issued"            E "sr"   "d"    ""                 6003  1 raised;
     400 DecisionGranted            "decision.granted"          O "s"    "d"    ""                 6003  2 raised;
     401 DecisionRefused            "decision.refused"          O "s"    "r"    ""                 6003  2 raised;
     410 DisclosureReleased         "disclosure.released"       E "S"    "d"    ""                 6003  2 raised;

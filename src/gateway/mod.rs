@@ -33,6 +33,7 @@ pub mod witness;
 mod error;
 mod leaf;
 mod meeting;
+mod opened;
 mod rendering;
 mod set_up;
 

@@ -71,6 +71,7 @@ routes! {
     post "/v1/token" Token => api::tokens::exchange;
     post "/v1/consents" CollectorOr(Scope::Consents) => api::consents::record;
     get "/v1/consents/{id}" CollectorOr(Scope::Consents) => api::consents::show;
+    get "/v1/consents/{id}/receipt" CollectorOr(Scope::Consents) => api::consents::receipt;
     post "/v1/consents/{id}/withdraw" CollectorOr(Scope::Consents) => api::consents::withdraw;
     post "/v1/decisions" Service(Scope::Decisions) => api::decisions::decide;
     post "/v1/disclosures" Service(Scope::Disclosures) => api::disclosures::disclose;

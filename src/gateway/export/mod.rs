@@ -5,7 +5,6 @@
 
 mod contents;
 mod lines;
-mod opened;
 mod readme;
 mod writer;
 
@@ -22,10 +21,10 @@ use super::policy::operator;
 use super::prove::StoredLog;
 use super::{Error, Gateway, Result};
 
+pub use super::opened::Shown;
 use contents::Besides;
 pub use contents::{BundleOrder, SealedParts};
 pub use lines::{LineFormat, LineOrder};
-pub use opened::Shown;
 
 /// How often a bundle is begun again because sealed parts were deleted meanwhile.
 const TRIES: usize = 20;
