@@ -23,5 +23,6 @@ mod log;
 mod permissions;
 mod schema;
 mod subject_requests;
+mod tamper;
 mod tidy;
 mod wire;

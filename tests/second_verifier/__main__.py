@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A second verifier of the audit log, which shares nothing with the gateway.
 
-    python3 tests/second_verifier SOURCE [--checkpoint FILE]... [--trust FILE] [--max-age SECONDS] [--business] [--json]
+    python3 tests/second_verifier SOURCE [--checkpoint FILE]... [--trust FILE] [--max-age TIME] [--business] [--json]
     python3 tests/second_verifier --self-test VECTORS
 
 SOURCE is a copy of a SQLite data file, an exported bundle (zip or folder), a .tlog-proof, or an
@@ -44,7 +44,7 @@ def arguments():
     parser.add_argument("source", nargs="?", help="a database, a bundle, a .tlog-proof or a receipt")
     parser.add_argument("--checkpoint", action="append", default=[], metavar="FILE", help="a checkpoint saved before")
     parser.add_argument("--trust", metavar="FILE", help="whom you trust, as a tlog-policy")
-    parser.add_argument("--max-age", type=int, metavar="SECONDS", help="how old the newest entry may be")
+    parser.add_argument("--max-age", type=age, metavar="TIME", help="how old the newest entry may be, such as 24h")
     parser.add_argument("--business", action="store_true", help="also asks whether every business row has its entry")
     parser.add_argument("--json", action="store_true", help="prints the report as JSON")
     parser.add_argument("--self-test", metavar="VECTORS", help="holds this verifier against known vectors")
@@ -52,6 +52,14 @@ def arguments():
     if not wanted.source and not wanted.self_test:
         parser.error("name a source")
     return wanted
+
+
+def age(text):
+    """Seconds."""
+    number, unit = text[:-1], {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[-1:])
+    if unit is None or not number.isdecimal():
+        raise argparse.ArgumentTypeError("write a time such as 24h or 90m")
+    return int(number) * unit
 
 
 def verify(wanted):

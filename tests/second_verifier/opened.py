@@ -68,10 +68,27 @@ def same(one, other):
 
 
 def read_json(data):
+    """JSON as payloads are shown in it: no key twice, no null, no number but from 0 to 2^64 - 1."""
     def once(pairs):
         need(len({key for key, _ in pairs}) == len(pairs))
         return dict(pairs)
+
+    def number(digits):
+        need(not digits.startswith("-") and len(digits) <= 20 and int(digits) < 2**64)
+        return int(digits)
+
+    def refuse(_):
+        raise Malformed
+
+    def need_no_null(value):
+        need(value is not None)
+        for member in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            need_no_null(member)
+
     try:
-        return json.loads(data.decode(), object_pairs_hook=once)
+        value = json.loads(data.decode(), object_pairs_hook=once, parse_int=number, parse_float=refuse,
+                           parse_constant=refuse)
+        need_no_null(value)
+        return value
     except (ValueError, RecursionError) as error:
         raise Malformed from error

@@ -24,17 +24,16 @@ def read_proof(text):
 def judge_leaf(data, index, hashes, size, root, report):
     """The leaf, if it is one of a known kind; raises a finding if it does not stand where the proof says."""
     leaf_hash, _, leaf, refusal = read_leaf(data)
-    if not inclusion_holds(index, size, leaf_hash, hashes, root):
-        raise Finding("root_mismatch", "The leaf is not in the tree that the checkpoint signs.", index)
-    report.said["checked"] = 1
     if refusal == "malformed":
         raise Finding("malformed", "The leaf breaks its format.", index)
     if refusal:
         report.add(refusal, "The leaf is of a kind that is not known here.", index)
-        return None
-    if leaf.seq != index:
+    elif leaf.seq != index:
         raise Finding("leaf_altered", "The leaf says another position than its proof.", index)
-    report.said["newest"] = leaf.time
+    report.said["newest"] = leaf and leaf.time
+    if not inclusion_holds(index, size, leaf_hash, hashes, root):
+        raise Finding("root_mismatch", "The leaf is not in the tree that the checkpoint signs.", index)
+    report.said["checked"] = 1
     return leaf
 
 
