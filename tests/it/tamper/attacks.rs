@@ -2,18 +2,23 @@
 //! what the product does not do yet (witnesses, key rotation, anchors) or is tried where it happens
 //! (crashes, starts).
 
+mod files;
+
 use std::path::Path;
 
 use amanat::audit::leaf::{Leaf, leaf_hash};
 use amanat::domain::event::Role;
-use data_encoding::{BASE64, HEXLOWER};
-use serde_json::{Value, json};
+use data_encoding::HEXLOWER;
+use serde_json::Value;
 
 use super::Attack;
 use super::Place::{At, Between, Whole};
 use super::rows::{Rows, entry_in, execute, time_in};
 use super::scene::{Scene, signed_size};
 
+pub use files::on_files;
+
+/// In microseconds.
 const HOUR: u64 = 3_600_000_000;
 
 /// Leaves changed, taken away, moved, put in.
@@ -276,184 +281,6 @@ pub fn on_history(scene: &Scene) -> Vec<Attack<'_>> {
     ]
 }
 
-/// Proofs and receipts.
-pub fn on_files(scene: &Scene) -> Vec<Attack<'_>> {
-    let vectors: Value = serde_json::from_str(include_str!("../../vectors/audit.json")).expect("vectors");
-    let another = format!("log {}\nquorum none\n", vectors["amanat_log"]["log_vkey"].as_str().expect("key"));
-    let receipt: Value = serde_json::from_str(&scene.text("receipt")).expect("JSON");
-    let erasure = leaf_of(receipt["proof"].as_str().expect("proof"));
-    let seq = erasure.seq;
-    let two_keys = &vectors["two_key_ciphertext"];
-    let base64 =
-        |name: &str| BASE64.encode(&HEXLOWER.decode(two_keys[name].as_str().expect("hex").as_bytes()).expect("hex"));
-    let (key, plaintext) = (base64("key_2"), base64("plaintext_2"));
-    let forged = move |change: &dyn Fn(&mut Value)| {
-        let mut receipt = receipt.clone();
-        change(&mut receipt);
-        let text = receipt.to_string();
-        move |file: &Path| std::fs::write(file, &text).expect("file")
-    };
-    let written = |text: &'static str| move |file: &Path| std::fs::write(file, text).expect("file");
-    let proof = scene.text("proof");
-    let told = {
-        let text = proof.clone();
-        move |change: &dyn Fn(&str) -> String| {
-            let text = change(&text);
-            move |file: &Path| std::fs::write(file, &text).expect("file")
-        }
-    };
-    vec![
-        Attack::on("proof", 0, "a proof as it is", |_| {}),
-        Attack::on("proof", 0, "a proof, trusting nobody", |_| {}).trusting(None).gives(10, "unwitnessed", Whole),
-        Attack::on("proof", 14, "a proof of another log", |_| {}).trusting(Some(another.clone())).gives(
-            40,
-            "origin_mismatch",
-            Whole,
-        ),
-        Attack::on(
-            "proof",
-            14,
-            "a proof for another position",
-            told(&|text| text.replacen("index 300", "index 302", 1)),
-        )
-        .gives(40, "leaf_altered", At(302)),
-        Attack::on(
-            "proof",
-            25,
-            "a hash of a proof",
-            told(&|text| {
-                let mut lines: Vec<&str> = text.split('\n').collect();
-                lines.swap(3, 4);
-                lines.join("\n")
-            }),
-        )
-        .gives(40, "root_mismatch", At(300)),
-        Attack::on(
-            "proof",
-            25,
-            "a hash too many",
-            told(&|text| text.replacen("\n\n", &format!("\n{}\n\n", BASE64.encode(&[0; 32])), 1)),
-        )
-        .gives(40, "root_mismatch", At(300)),
-        Attack::on(
-            "proof",
-            25,
-            "sixty-four hashes",
-            told(&|text| text.replacen("\n\n", &format!("\n{}\n", (BASE64.encode(&[0; 32]) + "\n").repeat(64)), 1)),
-        )
-        .gives(40, "malformed", Whole),
-        Attack::on(
-            "proof",
-            25,
-            "a proof without its leaf",
-            told(&|text| {
-                let (before, after) = text.split_once('\n').expect("lines");
-                format!("{before}\n{}", after.split_once('\n').expect("lines").1)
-            }),
-        )
-        .gives(40, "malformed", Whole),
-        Attack::on("proof", 25, "a proof in lines that end in CR LF", told(&|text| text.replace('\n', "\r\n"))).gives(
-            40,
-            "malformed",
-            Whole,
-        ),
-        Attack::on("proof", 25, "an empty file", written("")).gives(40, "malformed", Whole),
-        Attack::on("proof", 26, "an inner node offered as a leaf", told(&inner_node)).gives(40, "malformed", At(150)),
-        Attack::on(
-            "proof",
-            16,
-            "a proof whose log did not sign",
-            told(&|text| text.replacen("\u{2014} amanat.test/log ", "\u{2014} another.test/log ", 1)),
-        )
-        .gives(40, "checkpoint_signature", Whole),
-        Attack::on("receipt", 0, "a receipt as it is", |_| {}),
-        Attack::on("receipt", 0, "a receipt, by its own word", |_| {}).trusting(None).gives(10, "unwitnessed", Whole),
-        Attack::on("receipt", 14, "a receipt of another log", |_| {}).trusting(Some(another)).gives(
-            40,
-            "origin_mismatch",
-            Whole,
-        ),
-        Attack::on(
-            "receipt",
-            13,
-            "one ciphertext, another text",
-            forged(&|receipt| {
-                receipt["opened"] = json!([{ "role": 4, "commit_key": key, "plaintext": plaintext }]);
-            }),
-        )
-        .gives(40, "part_unbound", At(seq)),
-        Attack::on(
-            "receipt",
-            35,
-            "a part under another role",
-            forged(&|receipt| receipt["opened"][0]["role"] = json!(1)),
-        )
-        .gives(40, "part_unbound", At(seq)),
-        Attack::on(
-            "receipt",
-            35,
-            "another key",
-            forged(&|receipt| {
-                receipt["opened"][0]["commit_key"] = json!(BASE64.encode(&[7; 32]));
-            }),
-        )
-        .gives(40, "part_unbound", At(seq)),
-        Attack::on(
-            "receipt",
-            35,
-            "an edited statement",
-            forged(&|receipt| {
-                receipt["statement"]["person"] = json!("somebody@example.org");
-            }),
-        )
-        .gives(40, "statement_differs", At(seq)),
-        Attack::on(
-            "receipt",
-            35,
-            "a statement with one line less",
-            forged(&|receipt| {
-                receipt["statement"].as_object_mut().expect("object").remove("kept");
-            }),
-        )
-        .gives(40, "statement_differs", At(seq)),
-        Attack::on("receipt", 35, "the proof of another leaf", forged(&|receipt| receipt["proof"] = json!(proof)))
-            .gives(40, "part_unbound", At(300)),
-        Attack::on("receipt", 25, "a receipt of nothing", forged(&|receipt| receipt["opened"] = json!([]))).gives(
-            40,
-            "malformed",
-            Whole,
-        ),
-        Attack::on("receipt", 25, "a member too many", forged(&|receipt| receipt["more"] = json!(1))).gives(
-            40,
-            "malformed",
-            Whole,
-        ),
-        Attack::on(
-            "receipt",
-            25,
-            "a null in the statement",
-            forged(&|receipt| receipt["statement"]["kept"] = Value::Null),
-        )
-        .gives(40, "malformed", Whole),
-        Attack::on("receipt", 25, "a key that stands twice", move |file| {
-            let text = std::fs::read_to_string(file).expect("receipt");
-            std::fs::write(file, text.replacen("\"statement\"", "\"format\": \"amanat-receipt/1\", \"statement\"", 1))
-                .expect("file");
-        })
-        .gives(40, "malformed", Whole),
-        Attack::on("receipt", 25, "half a receipt", |file| {
-            let text = std::fs::read(file).expect("receipt");
-            std::fs::write(file, &text[..text.len() / 2]).expect("file");
-        })
-        .gives(40, "malformed", Whole),
-        Attack::on("receipt", 25, "nested past any bound", move |file| {
-            std::fs::write(file, "{\"statement\":".to_owned() + &"[".repeat(200_000)).expect("file");
-        })
-        .trusting(None)
-        .gives(40, "malformed", Whole),
-    ]
-}
-
 /// Flips one bit of a byte of a leaf.
 fn change(database: &Path, seq: u64, byte: usize) {
     let mut leaf = Rows::of(database).leaves[usize::try_from(seq).expect("position")].clone();
@@ -490,24 +317,4 @@ fn last_gone(scene: &Scene, taken: u64) -> u64 {
                 .any(|part| part.role != Role::Receipt && !rows.has_sealed(leaf.entry, part.role.number()))
     };
     scene.leaves.iter().filter(is_gone).map(|leaf| leaf.seq).max().unwrap_or(0).max(taken)
-}
-
-/// The leaf in a proof.
-fn leaf_of(proof: &str) -> Leaf {
-    Leaf::decode(&extra_of(proof)).expect("leaf")
-}
-
-fn extra_of(proof: &str) -> Vec<u8> {
-    let extra = proof.lines().nth(1).and_then(|line| line.strip_prefix("extra ")).expect("a leaf");
-    BASE64.decode(extra.as_bytes()).expect("base64")
-}
-
-/// The same proof one level up: the two hashes below a node in the place of a leaf.
-fn inner_node(proof: &str) -> String {
-    let own = leaf_hash(&extra_of(proof));
-    let lines: Vec<&str> = proof.split('\n').collect();
-    let sibling = BASE64.decode(lines[3].as_bytes()).expect("hash");
-    // 300 is even, so it stands left.
-    let node = BASE64.encode(&[own.as_slice(), &sibling].concat());
-    format!("{}\nextra {node}\nindex 150\n{}", lines[0], lines[4..].join("\n"))
 }

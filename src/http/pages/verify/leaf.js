@@ -4,11 +4,10 @@
 import { Malformed, Reader, concat, hmac, need, same, text, utf8 } from "./bytes.js";
 
 const RECEIPT = 4;
-const ROLES = { s: 1, a: 2, i: 3, r: RECEIPT };
 
 let rules = new Map();
 
-/** Takes the table of events in. Columns are spelled as the design of the log spells them. */
+/** Takes the table of events in: for each its class, and the numbers of its parts, outcomes and facts. */
 export function learnEvents(table) {
   rules = new Map(table.map((event) => [event.number, event]));
 }
@@ -104,13 +103,13 @@ function readFact(number, reader) {
 }
 
 function keepsRule({ rule, class: class_, outcome, parts, facts }) {
-  const roles = new Set(parts.map((part) => part.role));
-  const letters = [...rule.parts];
-  const isAllowed = [...roles].every((role) => letters.some((letter) => ROLES[letter.toLowerCase()] === role));
-  const isWhole = letters.every((letter) => letter === letter.toLowerCase() || roles.has(ROLES[letter.toLowerCase()]));
-  const isTold = rule.facts.every((fact) => facts.has(fact));
-  const isNoMore = [...facts.keys()].every((fact) => rule.facts.includes(fact) || rule.optional_facts.includes(fact));
-  return class_ === rule.class && rule.outcomes.includes(outcome) && isAllowed && isWhole && isTold && isNoMore;
+  const keeps = (found, required, optional) =>
+    required.every((number) => found.includes(number))
+    && found.every((number) => required.includes(number) || optional.includes(number));
+  return class_ === rule.class
+    && rule.outcomes.includes(outcome)
+    && keeps(parts.map((part) => part.role), rule.parts, rule.optional_parts)
+    && keeps([...facts.keys()], rule.facts, rule.optional_facts);
 }
 
 /** Whether the leaf commits to an opened part: `{role, commitKey, plaintext}`. */
