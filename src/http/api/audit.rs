@@ -25,15 +25,21 @@ pub(in crate::http) async fn checkpoint(call: Call) -> Result<Answer, Problem> {
 /// anyone without the scope they do not exist.
 pub(in crate::http) async fn tile(call: Call) -> Result<Answer, Problem> {
     let path = format!("tile/{}", call.path("path"));
-    if path.starts_with("tile/entries/") && !may_read_entries(&call) {
+    let is_entries = path.starts_with("tile/entries/");
+    if is_entries && !may_read_entries(&call) {
         return Err(Problem::new(Code::NotFound));
     }
     let bytes = call.app.house.tile(&path).await?;
     let answer = Answer::bytes("application/octet-stream", bytes);
-    Ok(answer.header("cache-control", "max-age=31536000, immutable"))
+    // Entries that only some may read are for the cache of whoever read them.
+    let kept_by = if is_entries && !call.app.house.settings.public_entries { "private, " } else { "" };
+    Ok(answer.header("cache-control", format!("{kept_by}max-age=31536000, immutable")))
 }
 
 fn may_read_entries(call: &Call) -> bool {
+    if call.app.house.settings.public_entries {
+        return true;
+    }
     let token = call
         .header("authorization")
         .and_then(|value| value.split_once(' '))

@@ -160,6 +160,7 @@ pub fn settings(backend: Backend, folder: &Path) -> Settings {
         memory: folder.join("memory"),
         journal: vec![folder.join("journal")],
         key_life: Duration::from_secs(30),
+        public_entries: false,
         checkpoint_every: Duration::from_millis(200),
         heartbeat_every: Duration::from_secs(3600),
         delivery_time_limit: Duration::from_secs(10),
