@@ -25,4 +25,5 @@ mod schema;
 mod subject_requests;
 mod tamper;
 mod tidy;
+mod verify_page;
 mod wire;

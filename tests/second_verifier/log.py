@@ -10,7 +10,8 @@ from leaf import read_leaf
 from tree import sha256
 
 # `stored` is the hash beside a leaf; `columns` are entry, time and event beside it; `sealed` gives the
-# hash of each sealed row of its entry by role. None: the source has no such thing.
+# hash of each sealed row of its entry by role. None: the source has no such thing. Without its leaf, a row
+# is a hash that is passed over.
 Row = namedtuple("Row", "place leaf stored columns sealed")
 
 
@@ -19,7 +20,8 @@ class Read:
 
     def __init__(self, row):
         self.row, self.stored, self.believed = row, row.stored, True
-        self.hash, self.order, self.leaf, self.refusal = read_leaf(row.leaf)
+        passed_over = row.stored, None, None, None
+        self.hash, self.order, self.leaf, self.refusal = passed_over if row.leaf is None else read_leaf(row.leaf)
         self.position = row.place
 
 
@@ -41,7 +43,8 @@ def judge(rows, below, checkpoints, report, origin=None):
     judge_clock(slots, first, end, report)
     judge_entries(reads, report)
     Sense(report, origin, first).judge(reads, checkpoints)
-    report.said.update(size=end, checked=len(rows), pruned=first)
+    checked = sum(row.leaf is not None for row in rows)
+    report.said.update(size=end, checked=checked, pruned=first)
     return hashes
 
 
@@ -223,7 +226,10 @@ class Sense:
 
     def judge(self, reads, checkpoints):
         wrong = faults(self.report)
+        is_whole = all(read.row.leaf is not None for read in reads)
         for read in reads:
+            if read.row.leaf is None:
+                self.last = None
             if read.leaf:
                 self.hear(read.position, read.leaf, wrong)
                 if read.row.sealed is not None:
@@ -232,7 +238,7 @@ class Sense:
             self.report.add("downgrade", "Leaf 0 announces heartbeats, and there are none.")
         self.judge_pruning()
         self.judge_keys(checkpoints)
-        if self.is_balanced:
+        if self.is_balanced and is_whole:
             self.balance()
         self.report.said.update(origin=self.origin, erased=sum(self.gone))
 

@@ -16,7 +16,7 @@ use super::Place::{At, Between, Whole};
 use super::rows::{Rows, entry_in, execute, time_in};
 use super::scene::{Scene, signed_size};
 
-pub use files::on_files;
+pub use files::{on_bundles, on_files};
 
 /// In microseconds.
 const HOUR: u64 = 3_600_000_000;

@@ -8,8 +8,8 @@
 mod attacks;
 mod every_byte;
 mod judges;
-mod rows;
-mod scene;
+pub mod rows;
+pub mod scene;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -174,6 +174,12 @@ fn both_verifiers_find_what_is_done_to_the_history_of_a_log() {
 fn both_verifiers_find_what_is_done_to_proofs_and_receipts() {
     let scene = Scene::get();
     try_out(scene, &attacks::on_files(scene));
+}
+
+#[test]
+fn both_verifiers_find_what_is_done_to_a_bundle() {
+    let scene = Scene::get();
+    try_out(scene, &attacks::on_bundles(scene));
 }
 
 /// The second verifier by itself, against the vectors that both are held against.

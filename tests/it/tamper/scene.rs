@@ -34,7 +34,7 @@ impl Scene {
 
     /// A file of the scene: `log.db`, `older.db` (when the first checkpoint was saved), `short.db`,
     /// `long.db` (the copy that went on by itself), `saved`, `saved-older` (checkpoints), `trust`,
-    /// `proof`, `receipt`.
+    /// `proof`, `receipt`, `bundle.zip`.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -70,6 +70,10 @@ impl Scene {
         let (code, proof) = house.run(&["audit", "prove", "300"]);
         assert_eq!(code, 0, "{proof}");
         std::fs::write(at("proof"), proof).expect("proof");
+        let bundle = at("bundle.zip");
+        let (code, said) =
+            house.run(&["audit", "export", "--format", "bundle", bundle.to_str().expect("path"), "--sealed"]);
+        assert_eq!(code, 0, "{said}");
 
         // Whoever has the whole folder has the log's key, and can go on from there.
         let mut other = installed(&copy);

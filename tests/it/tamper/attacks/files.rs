@@ -7,8 +7,9 @@ use data_encoding::{BASE64, HEXLOWER};
 use serde_json::{Value, json};
 
 use crate::tamper::Attack;
-use crate::tamper::Place::{At, Whole};
-use crate::tamper::scene::Scene;
+use crate::tamper::Place::{At, Between, Whole};
+use crate::tamper::rows::Rows;
+use crate::tamper::scene::{Scene, signed_size};
 
 /// Proofs and receipts.
 pub fn on_files(scene: &Scene) -> Vec<Attack<'_>> {
@@ -184,6 +185,55 @@ pub fn on_files(scene: &Scene) -> Vec<Attack<'_>> {
             std::fs::write(file, "{\"statement\":".to_owned() + &"[".repeat(200_000)).expect("file");
         })
         .trusting(None)
+        .gives(40, "malformed", Whole),
+    ]
+}
+
+/// Bundles: what was exported, with bytes changed. What a bundle says of its own keys is no trust, so
+/// every one is judged by the auditor's.
+pub fn on_bundles(scene: &Scene) -> Vec<Attack<'_>> {
+    let leaf = Rows::of(&scene.path("log.db")).leaves[300].clone();
+    let hash = leaf_hash(&leaf).to_vec();
+    let flipped = |wanted: Vec<u8>, byte: usize| {
+        move |file: &Path| {
+            let mut bytes = std::fs::read(file).expect("bundle");
+            let at = bytes.windows(wanted.len()).position(|window| window == wanted).expect("it lies there");
+            bytes[at + byte] ^= 1;
+            std::fs::write(file, bytes).expect("bundle");
+        }
+    };
+    vec![
+        Attack::on("bundle.zip", 0, "a bundle as it is", |_| {}),
+        Attack::on("bundle.zip", 0, "a bundle, by its own word", |_| {}).trusting(None).gives(10, "unwitnessed", Whole),
+        Attack::on("bundle.zip", 1, "a byte of an entry", flipped(leaf, 50)).gives(40, "leaf_altered", At(300)),
+        Attack::on("bundle.zip", 24, "a hash of a tile", flipped(hash, 7)).gives(40, "malformed", Whole),
+        Attack::on("bundle.zip", 4, "the tail is gone", |_| {}).with_note(scene.text("saved-long")).gives(
+            30,
+            "rollback",
+            Between(scene.size, signed_size(&scene.text("saved-long")) - 1),
+        ),
+        Attack::on("bundle.zip", 14, "a bundle of another log", |_| {})
+            .trusting(Some(
+                "log log.example/audit-1+fe08797a+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c\nquorum none\n"
+                    .to_owned(),
+            ))
+            .gives(40, "origin_mismatch", Whole),
+        Attack::on(
+            "bundle.zip",
+            16,
+            "a signature",
+            flipped(format!("amanat.test/log\n{}\n", scene.size).into_bytes(), 16),
+        )
+        .gives(40, "malformed", Whole),
+        Attack::on("bundle.zip", 25, "the list of files", flipped(b"amanat-bundle/1".to_vec(), 14)).gives(
+            40,
+            "malformed",
+            Whole,
+        ),
+        Attack::on("bundle.zip", 25, "half a bundle", |file| {
+            let bytes = std::fs::read(file).expect("bundle");
+            std::fs::write(file, &bytes[..bytes.len() / 2]).expect("bundle");
+        })
         .gives(40, "malformed", Whole),
     ]
 }
