@@ -26,6 +26,14 @@ export class Finding extends Error {
   }
 }
 
+/** No verdict, because nothing was there to judge. `why` names the sentence that is shown instead. */
+export class NoVerdict extends Error {
+  constructor(why) {
+    super(why);
+    this.why = why;
+  }
+}
+
 export function verdictOf(findings) {
   const weights = findings.map((finding) => VERDICTS.indexOf(finding.severity));
   const verdict = VERDICTS[Math.max(0, ...weights)];

@@ -1,8 +1,8 @@
 // A leaf's number alone: its hash and its inclusion, from the public tiles of this gateway.
 
 import { Malformed, hex, need, same } from "./bytes.js";
-import { Finding } from "./finding.js";
-import { asksForQuorum, isMet, openCheckpoint, readNote } from "./note.js";
+import { Finding, NoVerdict } from "./finding.js";
+import { isMet, openCheckpoint, readNote } from "./note.js";
 import { attest } from "./single.js";
 import { Tree, hashesAt, rootOf, splitHashes, tilePath } from "./tree.js";
 
@@ -11,7 +11,7 @@ export async function judgeNumber(index, own, report, prefix) {
   const checkpoint = own ? await openCheckpoint(note, own) : readNote(note);
   Object.assign(report.said, { origin: checkpoint.origin, size: checkpoint.size, seq: index });
   if (own) report.checked.push("signed");
-  if (index >= checkpoint.size) throw new Finding("rollback", "beyond_size", index);
+  if (index >= checkpoint.size) throw new NoVerdict("beyond_size");
 
   const edge = await rightEdge(checkpoint.size, prefix);
   const tree = new Tree();
@@ -23,7 +23,6 @@ export async function judgeNumber(index, own, report, prefix) {
   report.checked.push("included");
   if (own) attest(own, true, isMet(own, checkpoint), report);
   else report.findings.push(new Finding("unwitnessed", "signature_unchecked"));
-  if (own && asksForQuorum(own) && !isMet(own, checkpoint)) report.said.witnessed = false;
 }
 
 /** The partial tiles at the right edge: together they are the whole tree. */
@@ -68,8 +67,8 @@ async function fetched(path) {
   try {
     answer = await fetch(path);
   } catch {
-    throw new Finding("malformed", "not_reachable");
+    throw new NoVerdict("not_reachable");
   }
-  if (!answer.ok) throw new Finding("malformed", "not_reachable");
+  if (!answer.ok) throw new NoVerdict("not_reachable");
   return new Uint8Array(await answer.arrayBuffer());
 }

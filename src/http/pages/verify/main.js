@@ -2,7 +2,7 @@
 
 import { Malformed, text } from "./bytes.js";
 import { judgeBundle } from "./bundle.js";
-import { Finding } from "./finding.js";
+import { Finding, NoVerdict } from "./finding.js";
 import { learnEvents } from "./leaf.js";
 import { judgeNumber } from "./lookup.js";
 import { canVerify, readTrust } from "./note.js";
@@ -54,6 +54,7 @@ async function check(name, judge) {
     await judge(await ownTrust(), report, (done, total) => show(`${say("checking")} ${done} / ${total}`));
   } catch (error) {
     if (error instanceof Finding) report.findings.push(error);
+    else if (error instanceof NoVerdict) return show(say(`why_${error.why}`));
     else if (error instanceof Malformed) report.findings.push(new Finding("malformed", "unreadable"));
     else throw error;
   }

@@ -34,6 +34,10 @@ export function showProgress(sentence, verdictPlace, detailsPlace) {
 }
 
 function* details(report) {
+  // What is not complete is said before anything else.
+  if (report.said.statement instanceof Map && report.said.statement.get("completeness") === "partial") {
+    yield element("p", element("strong", say("partial")), { className: "fault" });
+  }
   if (report.name) yield element("p", [say("checked_file"), " ", quoted(report.name)]);
   const done = [...new Set(report.checked)];
   if (done.length > 0) {
@@ -58,8 +62,8 @@ function* details(report) {
 
 function findingLine(finding) {
   const isNote = finding.severity === "not_attested" || finding.severity === "warning";
-  const place = finding.seq === undefined ? [] : [" ", say("at"), " ", quoted(finding.seq)];
-  const line = element("li", [say(`why_${finding.why}`), ...place, " ", element("code", finding.code, { dir: "ltr" })]);
+  const place = finding.seq === undefined ? [] : [say("entry"), " ", quoted(finding.seq), ": "];
+  const line = element("li", [...place, say(`why_${finding.why}`), " ", element("code", finding.code, { dir: "ltr" })]);
   line.className = isNote ? "note" : "fault";
   line.dataset.code = finding.code;
   return line;
@@ -82,6 +86,7 @@ function payload(value) {
   if (value instanceof Map) {
     return element("dl", [...value].flatMap(([key, member]) => [element("dt", quoted(key)), element("dd", payload(member))]));
   }
+  if (Array.isArray(value) && value.length === 0) return element("span", say("none"));
   if (Array.isArray(value)) return element("ul", value.map((item) => element("li", payload(item))));
   return value instanceof Uint8Array ? quoted(hex(value), "code") : quoted(value);
 }
