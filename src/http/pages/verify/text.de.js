@@ -41,7 +41,7 @@ export default {
   partial: "Diese Löschung ist nicht vollständig: Etwas wird aufbewahrt. Siehe „kept“ in der Erklärung.",
   none: "keine",
   checked_signed: "Ein Schlüssel des Protokolls hat den Prüfpunkt unterschrieben.",
-  checked_included: "Der Eintrag steht in dem Protokoll, das der Prüfpunkt unterschreibt.",
+  checked_included: "Der Eintrag steht im Baum des Prüfpunkts.",
   checked_opened: "Die offengelegten Einzelheiten sind die, auf die sich der Eintrag festgelegt hat.",
   checked_statement: "Die Erklärung sagt genau das, worauf sich der Eintrag festgelegt hat.",
   checked_witnessed: "Genügend Zeugen bürgen für den Prüfpunkt.",

@@ -41,7 +41,7 @@ export default {
   partial: "This erasure is partial: something is kept. See “kept” in the statement.",
   none: "none",
   checked_signed: "A key of the log signed the checkpoint.",
-  checked_included: "The entry stands in the log that the checkpoint signs.",
+  checked_included: "The entry stands in the tree of the checkpoint.",
   checked_opened: "The opened details are what the entry committed to.",
   checked_statement: "The statement says exactly what was committed to.",
   checked_witnessed: "Enough witnesses vouch for the checkpoint.",

@@ -41,7 +41,7 @@ export default {
   partial: "Cet effacement est partiel : quelque chose est conservé. Voir « kept » dans la déclaration.",
   none: "aucun",
   checked_signed: "Une clé du journal a signé le point de contrôle.",
-  checked_included: "L’entrée figure dans le journal que signe le point de contrôle.",
+  checked_included: "L’entrée figure dans l’arbre du point de contrôle.",
   checked_opened: "Les détails ouverts sont ceux auxquels l’entrée s’est engagée.",
   checked_statement: "La déclaration dit exactement ce à quoi l’entrée s’est engagée.",
   checked_witnessed: "Assez de témoins se portent garants du point de contrôle.",
