@@ -169,7 +169,9 @@ fn lines(location: &Location, order: &LineOrder) -> Result<u8, Failure> {
         // Whoever reads has enough; what was read says where to go on.
         Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => Ok(0),
         Err(Error::Unacceptable(what)) => {
-            Err(Failure::with_exit(2, format!("--after {}: {what}", order.after.unwrap_or_default())))
+            let after = order.after.unwrap_or_default();
+            let size = log.checkpoint()?.map_or(0, |published| published.size);
+            Err(Failure::with_exit(2, format!("--after {after}: {what}; it has {size} entries, from 0 on")))
         }
         Err(error) => Err(error.into()),
         Ok(()) => Ok(0),

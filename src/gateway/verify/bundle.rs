@@ -149,6 +149,10 @@ impl Bundle {
         report.findings.append(findings);
         report.size = report.size.max(size);
 
+        if wanted.trust.is_none() {
+            let text = "The keys are the bundle's own claim; bring a trust policy of your own.";
+            report.findings.push(Finding::whole(Code::Unwitnessed, text));
+        }
         if let Some(trust) = &notes.trust {
             let source = wanted.trust.as_ref().map_or(TrustSource::Receipt, TrustSource::Own);
             attest(&mut report, &notes.verified, trust, source, freshness(wanted.maximum_age, wanted.now));

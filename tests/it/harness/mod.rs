@@ -70,11 +70,19 @@ pub struct Wish {
     pub body_time: Duration,
     /// Requests a second with one key.
     pub rate: u32,
+    /// Whether anyone may read the entries of the log.
+    pub public_entries: bool,
 }
 
 impl Default for Wish {
     fn default() -> Self {
-        Self { files: shipped_policy(), limits: Limits::default(), body_time: Duration::from_secs(5), rate: 100_000 }
+        Self {
+            files: shipped_policy(),
+            limits: Limits::default(),
+            body_time: Duration::from_secs(5),
+            rate: 100_000,
+            public_entries: false,
+        }
     }
 }
 
@@ -177,7 +185,7 @@ impl TestGateway {
         let folder = tempfile::tempdir().expect("folder");
         let source = Source::default();
         let house = Gateway::open(
-            settings(backend, folder.path()),
+            Settings { public_entries: wish.public_entries, ..settings(backend, folder.path()) },
             KeyringSource::File { path: folder.path().join("root.key"), managed: true },
             wish.files,
             source.clone(),
