@@ -4,8 +4,8 @@
     python3 tests/second_verifier SOURCE [--checkpoint FILE]... [--trust FILE] [--max-age TIME] [--business] [--json]
     python3 tests/second_verifier --self-test VECTORS
 
-SOURCE is a copy of a SQLite data file, an exported bundle (zip or folder), a .tlog-proof, or an
-*.amanat-receipt.json. Nothing but the standard library of Python, no network, no key of the gateway;
+SOURCE is a copy of a SQLite data file, an exported bundle (zip or folder), a .tlog-proof, an
+*.amanat-receipt.json, or evidence of a fork (which needs --trust). Nothing but the standard library of Python, no network, no key of the gateway;
 it reads as a stranger would, from the published formats: RFC 6962 (tree), RFC 8032 (signatures),
 RFC 8949 (leaves), and C2SP's signed-note, tlog-checkpoint, tlog-tiles, tlog-proof and tlog-policy.
 
@@ -15,7 +15,7 @@ back; 40 invalid; 50 less attested than the trust policy asks for; 1 could not r
 
 import argparse, json, os, sqlite3, sys, time
 
-import bundle, database, single
+import bundle, database, evidence, single
 from cbor import Malformed
 from finding import Finding, Report
 from note import Trust
@@ -32,7 +32,7 @@ def main():
         print(f"it could not run: {error}", file=sys.stderr)
         return 1
     except Malformed:
-        print("it could not run: the trust policy cannot be read", file=sys.stderr)
+        print("it could not run: the trust policy cannot be read, or is needed", file=sys.stderr)
         return 1
     said = report.conclude()
     print(json.dumps(said, ensure_ascii=False) if wanted.json else as_text(said))
@@ -78,6 +78,10 @@ def verify(wanted):
             database.verify(wanted.source, saved, trust, oldest, wanted.business, report)
         elif start.startswith(b"PK"):
             bundle.verify(bundle.Zip(wanted.source), saved, trust, oldest, report)
+        elif start.lstrip().startswith(b"{") and b'"amanat-evidence/1"' in read(wanted.source, 64):
+            if trust is None:
+                raise Malformed
+            evidence.verify(read(wanted.source), trust, report)
         elif start.lstrip().startswith(b"{"):
             single.verify_receipt(read(wanted.source), trust, report)
         else:

@@ -35,12 +35,15 @@ def verify_open(connection, saved, trust, oldest, business, report):
         report.add("leaf_missing", "The store has no log.")
     origin, size, root, first = head or (None, 0, b"", 0)
     rows = read_rows(connection, first)
-    known = Known(origin, [row.leaf for row in rows if row.place == 0 or b"\x05\x18\x68" in row.leaf], trust)
+    # Leaf 0 and the rotations of the log's key (event 104) name its keys. Leaf 0 stays when others are pruned.
+    opening = connection.execute("SELECT leaf FROM audit_leaf WHERE log = 1 AND seq = 0 OR event = 104 ORDER BY seq")
+    known = Known(origin, [leaf for (leaf,) in opening if isinstance(leaf, bytes)], trust)
     take_stored(connection, known, report)
     known.take_all(saved, report)
 
     below = tree_below(connection, first, report)
     hashes = judge(rows, below, known.checkpoints, report, known.origin)
+    judge_pruned(connection, first, report)
     judge_tiles(connection, first, hashes, report)
     judge_head(size, root, below, hashes, report)
     if business:
@@ -65,8 +68,12 @@ def read_rows(connection, first):
 def take_stored(connection, known, report):
     """A database vouches for itself with what it stores: one finding says that some of it is refused."""
     refused = type(report)()
-    notes = connection.execute("SELECT note FROM audit_checkpoint WHERE log = 1 ORDER BY size DESC")
-    known.take_all([note.encode() for (note,) in notes], refused)
+    cosigned = defaultdict(list)
+    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'audit_cosignature'").fetchone():
+        for size, line in connection.execute("SELECT size, line FROM audit_cosignature WHERE log = 1 ORDER BY witness"):
+            cosigned[size].append(line)
+    notes = connection.execute("SELECT size, note FROM audit_checkpoint WHERE log = 1 ORDER BY size DESC")
+    known.take_all(["".join([note, *cosigned[size]]).encode() for size, note in notes], refused)
     report.found += refused.found[:1]
 
 
@@ -82,6 +89,13 @@ def tree_below(connection, first, report):
         tree = Tree()
         tree.size = first
     return tree
+
+
+def judge_pruned(connection, first, report):
+    """Leaves go together with their sealed rows."""
+    query = "SELECT count(*) FROM audit_sealed JOIN audit_leaf USING (entry) WHERE log = 1 AND seq < ?"
+    if connection.execute(query, (first,)).fetchone()[0]:
+        report.add("false_erasure", "Sealed rows of pruned leaves exist.")
 
 
 def judge_tiles(connection, first, hashes, report):

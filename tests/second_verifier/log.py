@@ -42,7 +42,7 @@ def judge(rows, below, checkpoints, report, origin=None):
     judge_roots(hashes, first, end, below, checkpoints, report)
     judge_clock(slots, first, end, report)
     judge_entries(reads, report)
-    Sense(report, origin, first).judge(reads, checkpoints)
+    Sense(report, origin, first).judge(reads, checkpoints, below)
     checked = sum(row.leaf is not None for row in rows)
     report.said.update(size=end, checked=checked, pruned=first)
     return hashes
@@ -222,9 +222,9 @@ class Sense:
         self.report, self.origin, self.first = report, origin, first
         self.heartbeat, self.keys, self.beats, self.silences, self.last, self.closed = None, {}, 0, 0, None, None
         self.gone, self.counted, self.last_gone = [0, 0, 0], [0, 0, 0], [None] * 3
-        self.pruned, self.is_balanced = None, False
+        self.prunes, self.is_balanced = [], False
 
-    def judge(self, reads, checkpoints):
+    def judge(self, reads, checkpoints, below):
         wrong = faults(self.report)
         is_whole = all(read.row.leaf is not None for read in reads)
         for read in reads:
@@ -236,7 +236,7 @@ class Sense:
                     self.weigh(read.position, read.leaf, read.row.sealed)
         if self.silences and not self.beats:
             self.report.add("downgrade", "Leaf 0 announces heartbeats, and there are none.")
-        self.judge_pruning()
+        self.judge_pruning(below)
         self.judge_keys(checkpoints)
         if self.is_balanced and is_whole:
             self.balance()
@@ -262,7 +262,7 @@ class Sense:
         if leaf.event == 102 and leaf.facts[4]:
             add("succeeded_with_loss", "The log before this one lost leaves.", leaf.seq)
         if leaf.event == 103:
-            self.pruned = leaf
+            self.prunes.append(leaf)
         self.beats += leaf.event == 101
         if self.last and self.heartbeat is not None and leaf.time - self.last.time > 2 * self.heartbeat:
             told = self.last.event == 131 or leaf.event == 130 or wrong & {0, self.last.seq, leaf.seq}
@@ -297,8 +297,13 @@ class Sense:
                 text = f"{counted - gone} sealed rows are counted as deleted, and exist."
                 self.report.add("false_erasure", text)
 
-    def judge_pruning(self):
-        if self.first and (self.pruned is None or self.pruned.facts[4] < self.first):
+    def judge_pruning(self, below):
+        """Whether leaves went as a leaf says. How old they had to be is a policy's word, which is not read here."""
+        for leaf in self.prunes if self.first else ():
+            if leaf.facts[4] % 256 or leaf.facts[4] + 256 > leaf.seq:
+                self.report.add("prune_beyond_policy", "The log was pruned further than it may be.", leaf.seq)
+        declared = [(leaf.facts[4], leaf.facts[8]) for leaf in self.prunes]
+        if self.first and (self.first, below.root()) not in declared:
             self.report.add("prune_beyond_policy", "Leaves are gone that no leaf says were pruned.", 0, self.first - 1)
 
     def judge_keys(self, checkpoints):

@@ -67,7 +67,7 @@ def same(one, other):
     return one == other
 
 
-def read_json(data):
+def read_json(data, nullable=()):
     """JSON as payloads are shown in it: no key twice, no null, no number but from 0 to 2^64 - 1."""
     def once(pairs):
         need(len({key for key, _ in pairs}) == len(pairs))
@@ -88,7 +88,8 @@ def read_json(data):
     try:
         value = json.loads(data.decode(), object_pairs_hook=once, parse_int=number, parse_float=refuse,
                            parse_constant=refuse)
-        need_no_null(value)
+        need_no_null({key: value[key] for key in value if value[key] is not None or key not in nullable}
+                     if isinstance(value, dict) else value)
         return value
     except (ValueError, RecursionError) as error:
         raise Malformed from error

@@ -66,14 +66,19 @@ def consistency_holds(size, root, size_then, root_then, proof):
         return not proof and (size == 0 and root == sha256() or root == root_then)
     if size > size_then or not proof:
         return False
-    proof = list(proof) if size & (size - 1) else [root, *proof]
+    return roots_of_consistency(size, size_then, proof if size & (size - 1) else [root, *proof]) == (root, root_then)
+
+
+def roots_of_consistency(size, size_then, proof):
+    """The two roots that a proof leads to, or None. Here the proof always begins with the root of the largest
+    perfect tree at the right edge of the smaller one."""
     first, last = size - 1, size_then - 1
     while first & 1:
         first, last = first >> 1, last >> 1
     old = new = proof[0]
     for step in proof[1:]:
         if last == 0:
-            return False
+            return None
         if first & 1 or first == last:
             old, new = node(step, old), node(step, new)
             while not first & 1 and first:
@@ -81,4 +86,4 @@ def consistency_holds(size, root, size_then, root_then, proof):
         else:
             new = node(new, step)
         first, last = first >> 1, last >> 1
-    return last == 0 and (old, new) == (root, root_then)
+    return (old, new) if last == 0 else None

@@ -24,8 +24,10 @@ pub fn both(source: &Path, options: &[OsString]) -> (Said, Said) {
     ours.args(if is_receipt { ["receipt", "verify"] } else { ["audit", "verify"] });
     let mut theirs = Command::new(python());
     theirs.arg("-B").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/second_verifier"));
+    // Whatever a verifier writes down, it writes beside its source.
+    let folder = source.parent().expect("folder");
     for command in [&mut ours, &mut theirs] {
-        command.arg(source).args(options).arg("--json").stdin(Stdio::null());
+        command.current_dir(folder).arg(source).args(options).arg("--json").stdin(Stdio::null());
     }
     std::thread::scope(|scope| {
         let ours = scope.spawn(move || said(ours));
