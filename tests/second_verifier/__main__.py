@@ -100,8 +100,9 @@ def as_text(said):
     lines = [f"{said['verdict']} (exit {said['exit']})", f"log        {said['origin']}",
              f"entries    {said['checked']} of {said['size']} hashed again"]
     for finding in said["findings"]:
-        place = {"seq": " at {seq}", "from": " from {from} to {to}"}.get(next(iter(finding.keys() & {"seq", "from"}), ""), "")
-        lines.append(f"{finding['severity']:<13} {finding['code']}{place.format(**finding)}: {finding['text']}")
+        place = f" at {finding['seq']}" if "seq" in finding else ""
+        place = f" from {finding['from']} to {finding['to']}" if "from" in finding else place
+        lines.append(f"{finding['severity']:<13} {finding['code']}{place}: {finding['text']}")
     return "\n".join(lines)
 
 

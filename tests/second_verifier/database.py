@@ -47,7 +47,7 @@ def verify_open(connection, saved, trust, oldest, business, report):
     judge_tiles(connection, first, hashes, report)
     judge_head(size, root, below, hashes, report)
     if business:
-        judge_business(connection, report)
+        judge_business(connection, first, report)
     if trust or known.keys:
         attest(report, known.checkpoints, trust, trust is not None, oldest)
 
@@ -132,13 +132,21 @@ def judge_head(size, root, below, hashes, report):
         report.add("root_mismatch", "The head of the log says another root than its leaves have.")
 
 
-def judge_business(connection, report):
-    """Each audited row names the entry that made it."""
-    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-    for table in tables:
+def judge_business(connection, first, report):
+    """Each audited row names the entry that made it; choices of people and disclosures have a row for as long as
+    their sealed part exists."""
+    named = set()
+    for (table,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
         columns = {column[1] for column in connection.execute(f'PRAGMA table_info("{table}")')}
         if "entry" not in columns or table.startswith("audit_"):
             continue
+        named.update(entry for (entry,) in connection.execute(f'SELECT DISTINCT entry FROM "{table}"'))
         alone = f'SELECT count(*) FROM "{table}" WHERE entry IS NOT NULL AND entry NOT IN (SELECT entry FROM audit_leaf)'
-        if connection.execute(alone).fetchone()[0]:
+        # A row may be older than all leaves that were not pruned.
+        if not first and connection.execute(alone).fetchone()[0]:
             report.add("business_row_without_leaf", f"Rows of {table} name an entry that has no leaf.")
+    query = """SELECT seq, entry FROM audit_leaf JOIN audit_sealed USING (entry)
+               WHERE log = 1 AND seq >= ? AND role = 1 AND event IN (300, 301, 302, 310, 410) ORDER BY seq"""
+    for seq, entry in connection.execute(query, (first,)):
+        if entry not in named:
+            report.add("leaf_without_business_row", "The row that the leaf tells of is not there.", seq)
