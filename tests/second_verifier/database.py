@@ -140,7 +140,8 @@ def judge_business(connection, first, report):
         columns = {column[1] for column in connection.execute(f'PRAGMA table_info("{table}")')}
         if "entry" not in columns or table.startswith("audit_"):
             continue
-        named.update(entry for (entry,) in connection.execute(f'SELECT DISTINCT entry FROM "{table}"'))
+        if table in ("consent_event", "disclosure"):
+            named.update(entry for (entry,) in connection.execute(f'SELECT DISTINCT entry FROM "{table}"'))
         alone = f'SELECT count(*) FROM "{table}" WHERE entry IS NOT NULL AND entry NOT IN (SELECT entry FROM audit_leaf)'
         # A row may be older than all leaves that were not pruned.
         if not first and connection.execute(alone).fetchone()[0]:
