@@ -9,6 +9,7 @@ pub mod call;
 pub mod collect;
 pub mod collect_door;
 pub mod openapi;
+pub mod pages;
 pub mod problem;
 pub mod refusal;
 pub mod routes;

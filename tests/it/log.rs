@@ -141,7 +141,7 @@ fn tamper(location: &Location, sql: &str) {
 }
 
 /// Appends leaves that say nothing.
-async fn grow(house: &Gateway, leaves: usize) {
+pub async fn grow(house: &Gateway, leaves: usize) {
     let mut left = leaves;
     while left > 0 {
         let count = left.min(200);

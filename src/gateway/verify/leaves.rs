@@ -69,8 +69,9 @@ impl<'a> Reading<'a> {
         let report = verifier.finish();
         findings.extend(self.tiles.findings(&report));
         if let Some(head) = head {
-            let is_sound =
-                !report.findings.iter().chain(&*findings).any(|finding| finding.severity >= Severity::Invalid);
+            // A wrong hash beside a right leaf says nothing against the head.
+            let speaks = |finding: &Finding| finding.severity >= Severity::Invalid || is_poisoned_leaf(finding);
+            let is_sound = !report.findings.iter().chain(&*findings).any(speaks);
             if report.size < head.size {
                 let text = "The head of the log counts leaves that are not there.";
                 findings.push(Finding::between(Code::LeafMissing, report.size, head.size - 1, text));
@@ -186,6 +187,11 @@ impl From<StoredLeaf> for Row {
     }
 }
 
+/// Whether the hash stored beside one leaf is wrong: a cache, as tiles are, and tiles are made of it.
+fn is_poisoned_leaf(finding: &Finding) -> bool {
+    finding.code == Code::TilePoisoned && matches!(finding.position, Position::Leaf { .. })
+}
+
 /// Compares the stored tiles with the hashes they are made of. They are a cache: a wrong one is a
 /// warning, and proofs made from it would fail.
 struct Tiles {
@@ -242,7 +248,7 @@ impl Tiles {
         let first_fault = report
             .findings
             .iter()
-            .filter(|finding| finding.severity >= Severity::Invalid)
+            .filter(|finding| finding.severity >= Severity::Invalid || is_poisoned_leaf(finding))
             .filter_map(|finding| match finding.position {
                 Position::Leaf { seq } => Some(seq),
                 Position::Between { from, .. } => Some(from),

@@ -283,6 +283,17 @@ impl TestGateway {
     }
 }
 
+/// The interpreter and the path of a driver below `tests/clients`, as `tests/run --set-up` installs them.
+pub fn client_tool(driver: &str) -> (PathBuf, PathBuf) {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let folder = std::env::var_os("AMANAT_TEST_CLIENTS").map_or_else(|| root.join("tests/clients"), PathBuf::from);
+    let (variable, usual) = match driver.ends_with(".py") {
+        true => ("AMANAT_TEST_PYTHON", root.join("target/clients/python/bin/python")),
+        false => ("AMANAT_TEST_NODE", folder.join("node_modules/.bin/node")),
+    };
+    (std::env::var_os(variable).map_or(usual, PathBuf::from), folder.join(driver))
+}
+
 /// Every file below a folder.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
