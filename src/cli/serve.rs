@@ -143,7 +143,11 @@ impl Serving {
         let (stop_publisher, stopped) = watch::channel(false);
         let publishing = app.house.clone();
         let publisher = tokio::spawn(async move { publishing.run_publisher(stopped).await });
-        let chores = Chores { copies: config.keys.copies.iter().cloned().collect(), ..Chores::default() };
+        let chores = Chores {
+            copies: config.keys.copies.iter().cloned().collect(),
+            scrub_every: config.audit.scrub_every,
+            ..Chores::default()
+        };
         let housekeeping = app.house.keep_house(chores);
         let dispatch = app.house.dispatch(&carriers);
         let requests = app.house.mind_requests(&carriers);

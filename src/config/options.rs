@@ -134,6 +134,8 @@ sections! {
         heartbeat_every: Duration = "1h";
         /// The folder that remembers the newest checkpoint; never part of a backup.
         memory: PathBuf = "data/memory";
+        /// Time between two re-readings of the whole log, each at a tenth of a core.
+        scrub_every: Duration = "24h";
     }
 
     /// The journal of stops (erasures, withdrawals, objections), which a restore replays.

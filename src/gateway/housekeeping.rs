@@ -44,11 +44,13 @@ pub struct Chores {
     pub settled_days: u32,
     /// Second places of the root key, for a rotation that is taken up again.
     pub copies: Vec<PathBuf>,
+    /// How often the whole log is read again.
+    pub scrub_every: Duration,
 }
 
 impl Default for Chores {
     fn default() -> Self {
-        Self { settled_days: 30, copies: Vec::new() }
+        Self { settled_days: 30, copies: Vec::new(), scrub_every: Duration::from_secs(86_400) }
     }
 }
 
@@ -132,6 +134,7 @@ impl Gateway {
         // From now on silence is staleness.
         self.freshness.note_followed();
         tasks.spawn(follow(self.clone(), stopped.clone()));
+        tasks.spawn(super::scrub::daily(self.clone(), chores.scrub_every, stopped.clone()));
         tasks.spawn(forget(self.clone(), chores, stopped));
         Housekeeping { house: self.clone(), stop, tasks }
     }
@@ -367,7 +370,7 @@ impl Gateway {
 }
 
 /// Waits; true if the chores are to end.
-async fn pause(stopped: &mut watch::Receiver<bool>, time: Duration) -> bool {
+pub(super) async fn pause(stopped: &mut watch::Receiver<bool>, time: Duration) -> bool {
     tokio::select! {
         () = tokio::time::sleep(time) => false,
         _ = stopped.wait_for(|stopped| *stopped) => true,

@@ -22,6 +22,7 @@ pub mod policy;
 pub mod prove;
 pub mod rights;
 pub mod rows;
+pub mod scrub;
 pub mod source;
 pub mod subject_request;
 pub mod tokens;
@@ -29,6 +30,7 @@ pub mod verify;
 
 mod error;
 mod leaf;
+mod lease;
 mod meeting;
 mod set_up;
 

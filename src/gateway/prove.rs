@@ -19,6 +19,7 @@ use crate::storage::audit_log::{self, StoredHashes, StoredLeaf};
 use crate::storage::{self, Connection, Location};
 
 use super::checkpoint::{LogRefusal, Published};
+use super::scrub::ScrubStatus;
 use super::{Error, Gateway, Result};
 
 /// Entries in one answer at most.
@@ -64,6 +65,8 @@ pub struct LogStatus {
     pub verifier: String,
     /// Why nothing is signed or written any more, if that is so.
     pub refused: Option<String>,
+    /// How the daily re-reading of the log stands.
+    pub scrub: ScrubStatus,
 }
 
 impl Gateway {
@@ -163,6 +166,7 @@ impl Gateway {
             published: self.published().map(|published| published.size),
             verifier: self.log_verifier()?.to_string(),
             refused: self.log_refusal().map(|LogRefusal { what, .. }| what),
+            scrub: self.scrub_status().await?,
         })
     }
 }

@@ -1,8 +1,10 @@
 //! The rows of the log: its head, and how it grows by leaves, tiles and sealed parts.
 
+mod business;
 mod checkpoints;
 mod leaves;
 mod parts;
+mod scrub;
 mod tiles;
 
 use diesel::prelude::*;
@@ -16,15 +18,14 @@ use super::schema::{audit_leaf, audit_log};
 use super::sql_types::{Id16, Instant, Micros, Uuid16};
 use super::{Connection, Error, LeafRow, Result};
 
+pub use business::{AuditedTable, entries_of_events, entries_of_rows, entries_with_subject_part, rows_without_leaf};
 pub use checkpoints::{checkpoint_sample, checkpoints, insert_checkpoint, newest_checkpoint, thin_checkpoints};
-pub use leaves::{
-    StoredLeaf, WithoutLeaf, bare_leaf, entries, leaf_of_entry, leaves, leaves_of_events, rows_without_leaf,
-    stored_size,
-};
+pub use leaves::{StoredLeaf, bare_leaf, entries, leaf_of_entry, leaves, leaves_of_events, stored_size};
 pub use parts::{
     StoredPart, count_parts_of, delete_parts, part_counts, parts_about, parts_between, parts_of, parts_of_holders,
 };
-pub use tiles::{StoredHashes, level_hashes, stored_tile};
+pub use scrub::{FinishedScrub, ScrubState, scrub_state, store_scrub};
+pub use tiles::{StoredHashes, level_hashes, replace_tile, stored_tile};
 
 use parts::{NewPart, insert_parts};
 use tiles::insert_full_tiles;

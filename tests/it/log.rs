@@ -37,6 +37,7 @@ macro_rules! on_both {
 }
 
 mod published;
+mod scrub;
 
 fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(TestLog) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");

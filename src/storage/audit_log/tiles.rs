@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, SmallInt};
 
-use crate::audit::tile::TILE_WIDTH;
+use crate::audit::tile::{TILE_WIDTH, full_tile_root};
 use crate::audit::tree::{Frontier, Hash, HashSource, hash_node};
 use crate::storage::backend::{bulk_insert, on, same};
 use crate::storage::schema::{audit_leaf, audit_tile};
@@ -83,6 +83,20 @@ pub fn stored_tile(connection: &mut Connection, level: u8, index: u64) -> Result
         .select((audit_tile::hashes, audit_tile::root))
         .first(c)
         .optional())?)
+}
+
+/// Writes a full tile anew in the place of one that is wrong or gone: it is a cache. False: these are
+/// not the hashes of a full tile.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn replace_tile(connection: &mut Connection, level: u8, index: u64, hashes: &[Hash]) -> Result<bool> {
+    let Some(root) = full_tile_root(hashes) else { return Ok(false) };
+    let index = i64::try_from(index).unwrap_or(i64::MAX);
+    let level = i16::from(level);
+    on!(&mut *connection, c => diesel::delete(audit_tile::table.find((LOG, level, index))).execute(c))?;
+    insert_tiles(connection, &[&NewTile { level, index, hashes: hashes.concat(), root }])?;
+    Ok(true)
 }
 
 struct NewTile {
