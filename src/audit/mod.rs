@@ -8,6 +8,7 @@
 pub mod attest;
 pub(crate) mod cbor;
 pub mod checkpoint;
+pub mod clock;
 pub mod finding;
 pub mod leaf;
 pub mod note;

@@ -1,7 +1,8 @@
-//! `amanat audit`: verify the log, take its checkpoint, prove an entry. None of it needs a key, and
-//! none of it changes the store.
+//! `amanat audit`: verify the log, take its checkpoint, prove an entry. None of that needs a key, and
+//! none of it changes the store. What an operator must say to the log has a file of its own.
 
 pub(super) mod report;
+mod resume;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ pub(super) enum AuditCommand {
     },
     /// Proves that an entry stands in the log, or that one size extends another.
     Prove(Prove),
+    Resume(resume::Resume),
 }
 
 /// What to verify, and against what.
@@ -89,6 +91,7 @@ pub(super) async fn run(command: AuditCommand, context: &Context) -> Result<u8, 
             let location = data_store(context)?;
             Box::new(move || checkpoint(&location, save.as_deref()))
         }
+        AuditCommand::Resume(wanted) => return resume::run(&wanted, context).await,
         AuditCommand::Prove(wanted) => {
             let location = data_store(context)?;
             Box::new(move || prove(&location, &wanted))

@@ -184,9 +184,9 @@ events! {
     108 LogWitnessed               "log.witnessed"             S ""     "d"    "7,12"             6003 99 reserved;
     109 LogVerified                "log.verified"              S ""     "df"   "7,8(4)"           6003  2 raised;
     110 LogExported                "log.exported"              S "ai"   "d"    "2,4,7"            6003  2 reserved;
-    120 ClockRegressed             "clock.regressed"           S ""     "d"    "11,12"            6003 99 reserved;
-    121 ClockLeapt                 "clock.leapt"               S ""     "dr"   "11,12"            6003 99 reserved;
-    122 ClockCorrected             "clock.corrected"           S "i"    "d"    "6,11,12,13"       3004  3 reserved;
+    120 ClockRegressed             "clock.regressed"           S ""     "d"    "11,12"            6003 99 raised;
+    121 ClockLeapt                 "clock.leapt"               S ""     "dr"   "11,12"            6003 99 raised;
+    122 ClockCorrected             "clock.corrected"           S "i"    "d"    "6,11,12,13"       3004  3 raised;
     130 GatewayStarted             "gateway.started"           S "i"    "d"    "1,2,6"            3004 10 raised;
     131 GatewayStopped             "gateway.stopped"           S ""     "d"    "6"                3004 11 raised;
     199 LogClosed                  "log.closed"                S ""     "d"    "7,8"              3004  9 reserved;

@@ -211,6 +211,7 @@ impl Gateway {
     }
 
     async fn measure(&self) -> Result<()> {
+        self.look_at_clock().await?;
         let promises = self.database.read(deliveries::open_count).await.map_err(Error::store)?;
         let inside = self.database.read(housekeeping::free_inside).await.map_err(Error::store)?;
         let (free, most) = self.database.queue();

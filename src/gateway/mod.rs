@@ -6,6 +6,7 @@
 pub mod access;
 pub mod barrier;
 pub mod checkpoint;
+pub mod clock;
 pub mod collect;
 pub mod consent;
 pub mod disclose;
@@ -158,7 +159,7 @@ impl Gateway {
         files: crate::policy::Files,
         source: Source,
     ) -> Result<Self> {
-        set_up::open(settings, keyring, files, source).await
+        set_up::open(settings, keyring, files, source, clock::Belief::Checked).await
     }
 
     /// The state of a person as last seen by this process, read if it is not remembered.

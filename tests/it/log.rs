@@ -36,6 +36,7 @@ macro_rules! on_both {
     )*};
 }
 
+mod clock;
 mod published;
 mod scrub;
 
@@ -282,7 +283,7 @@ on_both! {
 
     async fn a_clock_that_stands_before_the_log_is_refused(log: TestLog) {
         log.lived(1).await;
-        log.source.shift(-600);
+        log.source.mislead(-600);
         let (exit, what) = log.refusal().await;
         assert_eq!(exit, 1);
         assert!(what.starts_with("clock_behind"), "{what}");

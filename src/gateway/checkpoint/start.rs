@@ -12,6 +12,7 @@ use crate::audit::tile::TILE_WIDTH;
 use crate::audit::tree::{self, Frontier, Hash, HashSource};
 use crate::audit::verify::{Columns, KnownCheckpoint, LeafRow, Start, Verifier};
 use crate::domain::event::Event;
+use crate::gateway::clock::Belief;
 use crate::gateway::{Error, Gateway, Result};
 use crate::storage::audit_log::{self, LogHead, StoredHashes, StoredLeaf};
 use crate::storage::keys::{self, LastSigned};
@@ -31,7 +32,7 @@ impl Gateway {
     /// # Errors
     /// [`Error::LogRefused`] when the log is behind, apart or damaged, or the clock stands before its
     /// newest leaf; the text names both sizes and the way out.
-    pub(in crate::gateway) async fn check_log(&self) -> Result<()> {
+    pub(in crate::gateway) async fn check_log(&self, clock: Belief) -> Result<()> {
         let signed = self.keyholder.store().read(keys::last_signed).await.map_err(Error::keys)?;
         let memory = Memory::of(&self.settings.memory, &self.origin);
         let remembered = self.remembered_note(&memory)?;
@@ -42,7 +43,9 @@ impl Gateway {
 
         let found = self.database.read(move |connection| inspect(connection, &known)).await.or_else(damage)?;
         let edge = found.map_err(Error::from)?;
-        self.check_clock(&edge.head)?;
+        if clock == Belief::Checked {
+            self.check_clock(&edge.head)?;
+        }
 
         // The key store may be ahead of the memory after a crash between the two; a memory that is
         // missing altogether is news for the log.
@@ -89,7 +92,7 @@ impl Gateway {
     }
 
     fn check_clock(&self, head: &LogHead) -> Result<()> {
-        let behind = head.last_time.timestamp().duration_since(self.source.now());
+        let behind = head.last_time.timestamp().duration_since(self.source.of_commit(None));
         if head.size > 0 && behind > CLOCK_TOLERANCE {
             return Err(Error::LogRefused {
                 exit: 1,
