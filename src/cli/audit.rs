@@ -1,6 +1,7 @@
 //! `amanat audit`: verify the log, take its checkpoint, prove an entry. None of that needs a key, and
 //! none of it changes the store. What an operator must say to the log has a file of its own.
 
+mod prune;
 pub(super) mod report;
 mod resume;
 
@@ -39,6 +40,7 @@ pub(super) enum AuditCommand {
     /// Proves that an entry stands in the log, or that one size extends another.
     Prove(Prove),
     Resume(resume::Resume),
+    Prune(prune::Prune),
 }
 
 /// What to verify, and against what.
@@ -91,6 +93,7 @@ pub(super) async fn run(command: AuditCommand, context: &Context) -> Result<u8, 
             let location = data_store(context)?;
             Box::new(move || checkpoint(&location, save.as_deref()))
         }
+        AuditCommand::Prune(wanted) => return prune::run(&wanted, context).await,
         AuditCommand::Resume(wanted) => return resume::run(&wanted, context).await,
         AuditCommand::Prove(wanted) => {
             let location = data_store(context)?;
@@ -130,6 +133,7 @@ fn prove(location: &Location, wanted: &Prove) -> Result<u8, Failure> {
 fn no_proof(error: Error) -> Failure {
     match error {
         Error::NotFound => Failure::new("the log has no such entry, or it was pruned"),
+        Error::Pruned => Failure::new("the entry was pruned, which the log itself says"),
         Error::Pending { .. } => {
             Failure::new("no checkpoint covers this entry yet; a running gateway signs one within a second")
         }

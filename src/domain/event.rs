@@ -176,7 +176,7 @@ events! {
     100 LogOpened                  "log.opened"                S "i"    "d"    "1,9,10,14(7,8,13)" 3004  1 raised;
     101 LogHeartbeat               "log.heartbeat"             S ""     "d"    ""                 6003 99 raised;
     102 LogSucceeded               "log.succeeded"             S "i"    "d"    "4,7,8"            3004  3 reserved;
-    103 LogPruned                  "log.pruned"                S ""     "d"    "1,3,4,8,12"       3004  4 reserved;
+    103 LogPruned                  "log.pruned"                S ""     "d"    "1,3,4,8,12"       3004  4 raised;
     104 LogKeyRotated              "log.key_rotated"           S "i"    "d"    "6,9,16"           3004  3 reserved;
     105 LogAnchored                "log.anchored"              S ""     "df"   "7(2)"             6003  1 reserved;
     106 LogTrustChanged            "log.trust_changed"         S "i"    "d"    "2"                3004  3 reserved;
@@ -273,7 +273,7 @@ events! {
     713 RestrictionPermitUsed      "restriction.permit_used"   E "SA"   "dr"   ""                 6003  2 reserved;
     720 HoldPlaced                 "hold.placed"               E "SA"   "d"    ""                 3004  9 reserved;
     721 HoldLifted                 "hold.lifted"               E "SA"   "d"    ""                 3004  8 reserved;
-    730 RetentionExpired           "retention.expired"         S ""     "d"    "3(5)"             3004  4 reserved;
+    730 RetentionExpired           "retention.expired"         S ""     "d"    "3(5)"             3004  4 raised;
     800 KeyJobStarted              "key_job.started"           S "ai"   "d"    "6"                3004  3 raised;
     801 KeyJobSwitched             "key_job.switched"          S "ai"   "d"    ""                 3004  3 raised;
     802 KeyJobEnded                "key_job.ended"             S "ai"   "df"   "4"                3004  3 raised;

@@ -7,9 +7,10 @@ use crate::audit::leaf::{Cause, Draft, Fact, Facts};
 use crate::audit::payload::Payload;
 use crate::domain::event::{Event, Outcome};
 use crate::policy::Files;
-use crate::storage::{self, Correction, LeafRow, Micros, Step, Timekeeper, Unit};
+use crate::storage::{Correction, LeafRow, Micros, Step, Timekeeper, Unit};
 use crate::telemetry::metrics as figures;
 
+use super::leaf::amend;
 use super::source::Source;
 use super::{Error, Gateway, KeyringSource, Result, Settings, policy, set_up};
 
@@ -107,9 +108,7 @@ impl Gateway {
         let slot = Arc::clone(&told);
         let unit = Unit::change(Vec::new(), vec![leaf], move |transaction, leaves| {
             let correction = transaction.correct_clock()?;
-            let refused = storage::Error::Refused("the leaf of a corrected clock cannot hold these facts");
-            let leaf = leaves.first_mut().ok_or(storage::Error::Unknown)?;
-            leaf.draft.amend(Facts::new(facts(correction))).map_err(|_| refused)?;
+            amend(leaves, facts(correction))?;
             *slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = correction;
             Ok(Step::Commit)
         });

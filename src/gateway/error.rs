@@ -68,6 +68,9 @@ pub enum Error {
     /// What is asked cannot be done in this state.
     #[error("this cannot be done now: {0}")]
     WrongState(&'static str),
+    /// The entry was pruned, which the log itself says.
+    #[error("the entry was pruned")]
+    Pruned,
     /// What is asked for does not exist, or not for the caller.
     #[error("not found")]
     NotFound,

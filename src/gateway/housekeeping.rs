@@ -26,6 +26,8 @@ use super::{Error, Gateway, Result};
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 /// How often old rows are looked for.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// How often sealed parts of the log are looked for whose time is over.
+const EXPIRE_EVERY: Duration = Duration::from_secs(3_600);
 /// Older knowledge is no knowledge.
 const STALE: Duration = Duration::from_secs(10);
 /// Rows forgotten in one unit of work: other work waits no longer than for so many.
@@ -329,6 +331,7 @@ async fn follow(house: Gateway, mut stopped: watch::Receiver<bool>) {
 
 async fn forget(house: Gateway, chores: Chores, mut stopped: watch::Receiver<bool>) {
     let mut swept: Option<Instant> = None;
+    let mut expired: Option<Instant> = None;
     loop {
         if pause(&mut stopped, FORGET_EVERY).await {
             return;
@@ -336,6 +339,10 @@ async fn forget(house: Gateway, chores: Chores, mut stopped: watch::Receiver<boo
         let round = async {
             house.forget_old(&chores).await?;
             house.take_up_rotation(&chores).await?;
+            if expired.is_none_or(|at| at.elapsed() >= EXPIRE_EVERY) {
+                house.expire_log_parts().await?;
+                expired = Some(Instant::now());
+            }
             if swept.is_none_or(|at| at.elapsed() >= Duration::from_secs(86_400)) {
                 house.sweep_keys().await?;
                 swept = Some(Instant::now());

@@ -21,6 +21,8 @@ pub mod keys;
 pub mod person;
 pub mod policy;
 pub mod prove;
+pub mod prune;
+pub mod retention;
 pub mod rights;
 pub mod rows;
 pub mod scrub;

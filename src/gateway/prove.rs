@@ -73,7 +73,7 @@ impl Gateway {
     /// Proves an entry in the newest published checkpoint: a `.tlog-proof` with the leaf in it.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Pending`] while no checkpoint covers the entry.
+    /// [`Error::NotFound`]; [`Error::Pruned`]; [`Error::Pending`] while no checkpoint covers the entry.
     pub async fn prove_entry(&self, wanted: Wanted) -> Result<LogProof> {
         let published = self.published();
         self.database
@@ -144,12 +144,15 @@ impl Gateway {
         let origin = self.origin.clone();
         self.database
             .read(move |connection| {
-                let Some(leaf) = find(connection, wanted)? else { return Ok(None) };
-                Ok(rendered(connection, &[leaf], &origin, published.as_deref())?.pop())
+                let leaf = match find(connection, wanted)? {
+                    Found::Leaf(leaf) => leaf,
+                    Found::Pruned => return Ok(Err(Error::Pruned)),
+                    Found::Nothing => return Ok(Err(Error::NotFound)),
+                };
+                Ok(rendered(connection, &[*leaf], &origin, published.as_deref())?.pop().ok_or(Error::NotFound))
             })
             .await
             .map_err(Error::store)?
-            .ok_or(Error::NotFound)
     }
 
     /// How the log stands.
@@ -212,7 +215,11 @@ impl StoredLog {
 }
 
 fn inclusion(connection: &mut Connection, published: Option<&Published>, wanted: Wanted) -> Result<LogProof> {
-    let leaf = find(connection, wanted).map_err(Error::store)?.ok_or(Error::NotFound)?;
+    let leaf = match find(connection, wanted).map_err(Error::store)? {
+        Found::Leaf(leaf) => *leaf,
+        Found::Pruned => return Err(Error::Pruned),
+        Found::Nothing => return Err(Error::NotFound),
+    };
     let Some(published) = published.filter(|published| leaf.seq < published.size) else {
         return Err(Error::Pending { wait: PENDING });
     };
@@ -237,14 +244,27 @@ fn consistency(
     Ok(ConsistencyProof { from, to, hashes: hashes.iter().map(|hash| BASE64.encode(hash)).collect() })
 }
 
-/// The leaf that is wanted, unless it was pruned.
-fn find(connection: &mut Connection, wanted: Wanted) -> storage::Result<Option<StoredLeaf>> {
+/// What became of an entry that is wanted.
+enum Found {
+    Leaf(Box<StoredLeaf>),
+    Pruned,
+    Nothing,
+}
+
+fn find(connection: &mut Connection, wanted: Wanted) -> storage::Result<Found> {
     let minimum = audit_log::head(connection)?.map_or(0, |head| head.minimum_index);
+    if matches!(wanted, Wanted::Position(seq) if seq < minimum) {
+        return Ok(Found::Pruned);
+    }
     let leaf = match wanted {
         Wanted::Position(seq) => audit_log::leaves(connection, seq, 1)?.pop().filter(|leaf| leaf.seq == seq),
         Wanted::Entry(entry) => audit_log::leaf_of_entry(connection, entry)?,
     };
-    Ok(leaf.filter(|leaf| leaf.seq >= minimum))
+    Ok(match leaf {
+        Some(leaf) if leaf.seq < minimum => Found::Pruned,
+        Some(leaf) => Found::Leaf(Box::new(leaf)),
+        None => Found::Nothing,
+    })
 }
 
 fn hash_tile(connection: &mut Connection, level: u8, first: u64, width: u16) -> storage::Result<Vec<u8>> {

@@ -8,6 +8,7 @@ mod business;
 mod known;
 mod leaves;
 mod proof;
+mod pruned;
 mod tiles;
 
 use std::path::PathBuf;
@@ -110,6 +111,9 @@ fn pass(
     let reading = Reading::new(connection, frontier.clone(), total)?;
     let start = Start { frontier, entries: reading.watch(), ..known.start() };
     let mut report = reading.run(Verifier::new(start), head.as_ref(), progress)?;
+    if let Some(head) = &head {
+        findings.extend(pruned::left(connection, head)?);
+    }
     if verification.business {
         findings.extend(business(connection, head.as_ref(), total)?);
     }
@@ -149,6 +153,9 @@ pub(in crate::gateway) fn begin(verification: &Verification, connection: &mut Co
         }
         Err(error) => return Err(Error::store(error)),
     };
+    if let Some(head) = &head {
+        findings.extend(pruned::judge(connection, head, &frontier)?);
+    }
     Ok(Begun { head, known, frontier, findings })
 }
 

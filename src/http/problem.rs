@@ -325,7 +325,7 @@ codes! {
     /// No checkpoint covers the entry yet; one does within `audit.checkpoint_every`.
     ProofPending = "proof_pending", 409, "No checkpoint covers the entry yet";
     /// The entry was pruned, which the log declares and proves.
-    EntryPruned = "entry_pruned", 410, "The entry was pruned", reserved;
+    EntryPruned = "entry_pruned", 410, "The entry was pruned";
     /// This part of the entry was erased with its person.
     PartErased = "part_erased", 410, "This part was erased", reserved;
 

@@ -15,6 +15,7 @@ impl From<Error> for Problem {
             Error::Contention => Self::new(Code::Overloaded),
             Error::Pending { wait } => return Self::new(Code::ProofPending).retry_after(*wait),
             Error::WrongState(what) => return Self::new(Code::WrongState).detail(*what),
+            Error::Pruned => return Self::new(Code::EntryPruned),
             Error::NotFound => return Self::new(Code::NotFound),
             Error::Unacceptable(what) => return Self::new(Code::InvalidContent).detail(*what),
             Error::Store(_)

@@ -4,6 +4,7 @@ mod business;
 mod checkpoints;
 mod leaves;
 mod parts;
+mod prune;
 mod scrub;
 mod tiles;
 
@@ -22,8 +23,10 @@ pub use business::{AuditedTable, entries_of_events, entries_of_rows, entries_wit
 pub use checkpoints::{checkpoint_sample, checkpoints, insert_checkpoint, newest_checkpoint, thin_checkpoints};
 pub use leaves::{StoredLeaf, bare_leaf, entries, leaf_of_entry, leaves, leaves_of_events, stored_size};
 pub use parts::{
-    StoredPart, count_parts_of, delete_parts, part_counts, parts_about, parts_between, parts_of, parts_of_holders,
+    StoredPart, count_parts_of, delete_parts, delete_parts_before, delete_system_parts_below, part_classes_between,
+    part_counts, parts_about, parts_below, parts_between, parts_of, parts_of_holders,
 };
+pub use prune::{begin_deletion, delete_leaves, deletion, raise_minimum_index};
 pub use scrub::{FinishedScrub, ScrubState, scrub_state, store_scrub};
 pub use tiles::{StoredHashes, level_hashes, replace_tile, stored_tile};
 

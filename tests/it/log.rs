@@ -37,6 +37,7 @@ macro_rules! on_both {
 }
 
 mod clock;
+mod prune;
 mod published;
 mod scrub;
 

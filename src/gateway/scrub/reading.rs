@@ -78,8 +78,9 @@ pub(super) fn read(
 ) -> Result<Read> {
     let mut connection = house.settings.database.connect_to_read().map_err(Error::store)?;
     let state = audit_log::scrub_state(&mut connection).map_err(Error::store)?;
-    let Begun { known, frontier, findings, .. } = begin(&own_verification(house), &mut connection)?;
+    let Begun { known, frontier, findings, head } = begin(&own_verification(house), &mut connection)?;
     let first = frontier.size();
+    let pruned = head.map_or(0, |head| head.minimum_index);
     // What was pruned meanwhile cannot be gone on from.
     let progress = state.progress.as_deref().and_then(Progress::parse).filter(|progress| progress.size >= first);
     let before = progress.as_ref().map_or_else(Tally::default, Progress::tally);
@@ -118,6 +119,11 @@ pub(super) fn read(
     }
 
     let (report, wrong, head) = end(reading, verifier)?;
+    if head.minimum_index != pruned {
+        // Leaves went from under the reading; it begins anew.
+        let is_ours = save(ScrubState { position: 0, progress: None, ..state })?;
+        return Ok(if is_ours { Read::Until(0) } else { Read::LeaseLost });
+    }
     let mut business = Business::new(first, head.size, (part, part + 1), count);
     loop {
         let began = Instant::now();

@@ -69,7 +69,32 @@ pub fn level_hashes(connection: &mut Connection, level: u32, start: u64, count: 
             .select(audit_tile::root)
             .load(c))?
     };
+    if level == 0
+        && i64::try_from(rows.len()).is_ok_and(|rows| rows < end - start)
+        && let Some(hashes) = hashes_of_full_tiles(connection, start, end)?
+    {
+        return Ok(hashes);
+    }
     rows.into_iter().map(|hash| hash.try_into().map_err(|_| Error::Malformed { table: "audit_leaf" })).collect()
+}
+
+/// Leaf hashes out of full tiles, which stay when their leaves are pruned; nothing where one is not
+/// full.
+fn hashes_of_full_tiles(connection: &mut Connection, start: i64, end: i64) -> Result<Option<Vec<Hash>>> {
+    let width = i64::try_from(TILE_WIDTH).unwrap_or(i64::MAX);
+    let (first, last) = (start / width, (end - 1) / width);
+    let tiles: Vec<Vec<u8>> = on!(connection, c => audit_tile::table
+        .filter(audit_tile::log.eq(LOG).and(audit_tile::level.eq(0)).and(audit_tile::idx.between(first, last)))
+        .order(audit_tile::idx)
+        .select(audit_tile::hashes)
+        .load(c))?;
+    if i64::try_from(tiles.len()).ok() != Some(last - first + 1) {
+        return Ok(None);
+    }
+    let bytes = tiles.concat();
+    let (hashes, _) = bytes.as_chunks::<32>();
+    let [skipped, wanted] = [start - first * width, end - start].map(|count| usize::try_from(count).unwrap_or(0));
+    Ok(hashes.get(skipped..skipped.saturating_add(wanted)).map(<[Hash]>::to_vec))
 }
 
 /// A full tile as it is stored: its hashes and its root.
