@@ -12,14 +12,14 @@ use jiff::tz::TimeZone;
 use crate::audit::leaf::{Counts, Fact, Leaf, leaf_hash};
 use crate::audit::tile::TILE_WIDTH;
 use crate::audit::tree::{self, Frontier, Hash};
-use crate::domain::event::{Event, Outcome, Role};
+use crate::domain::event::{Class, Event, Outcome, Role};
 use crate::domain::id::RetentionClassId;
 use crate::domain::policy::PolicyHash;
 use crate::domain::retention::RetentionClass;
 use crate::storage::audit_log::{self, StoredHashes, StoredLeaf};
-use crate::storage::{self, Connection, Micros, Step, Unit};
+use crate::storage::{self, Connection, Step, Unit};
 
-use super::checkpoint::frontier_at;
+use super::checkpoint::{columns, frontier_at};
 use super::{Error, Gateway, Result};
 
 /// The class of `retention.toml` that says how long leaves are kept.
@@ -166,7 +166,7 @@ fn plan(connection: &mut Connection, limit: u64, age: &Age, policy: PolicyHash) 
         let Some(last) = page.last().map(|leaf| leaf.seq) else { break };
         let personal: std::collections::HashSet<_> = audit_log::part_classes_between(connection, first, last)?
             .into_iter()
-            .filter(|(_, class)| *class != crate::domain::event::Class::System.number())
+            .filter(|(_, class)| *class != Class::System.number())
             .map(|(entry, _)| entry)
             .collect();
         for leaf in page.iter().take_while(|leaf| leaf.seq < limit) {
@@ -200,8 +200,13 @@ impl Walk {
     /// False: the leaf does not stand where it should, or cannot be read.
     fn take(&mut self, stored: &StoredLeaf) -> bool {
         let Ok(leaf) = Leaf::decode(&stored.leaf) else { return false };
-        let is_in_place = leaf.seq == self.frontier.size() && stored.seq == leaf.seq;
-        if !is_in_place || Micros::from(stored.time.timestamp()) != stored.time {
+        // Its age was judged by the column beside it.
+        let said = columns(stored);
+        if leaf.seq != self.frontier.size()
+            || stored.seq != leaf.seq
+            || said.time != leaf.time
+            || said.entry != leaf.entry
+        {
             return false;
         }
         self.frontier.append(&leaf_hash(&stored.leaf));

@@ -17,12 +17,12 @@ use tokio::sync::watch;
 use crate::audit::finding::{Code, Finding, Position, Report, Severity};
 use crate::audit::leaf::Fact;
 use crate::domain::event::{Event, Outcome};
-use crate::storage::audit_log::{self, FinishedScrub, LogHead, ScrubState};
+use crate::storage::audit_log::{self, FinishedScrub, ScrubState};
 use crate::storage::leases::{self, Lease};
 use crate::storage::{self, Step, Unit};
 use crate::telemetry::metrics as figures;
 
-use self::reading::{Progress, Read};
+use self::reading::{Progress, Read, Whole};
 use super::verify::WrongTile;
 use super::{Error, Gateway, Result};
 
@@ -104,9 +104,7 @@ impl Gateway {
             reading::read(&house, pace, go_on, save)
         });
         let ended = match read.await.map_err(|_| Error::Contention)? {
-            Ok(Read::ToTheEnd { state, report, wrong, head }) => {
-                self.finish_scrub(&lease, state, report, wrong, &head).await
-            }
+            Ok(Read::ToTheEnd(whole)) => self.finish_scrub(&lease, *whole).await,
             Ok(Read::Until(position)) => Ok(Scrub::Interrupted { position }),
             Ok(Read::LeaseLost) => Ok(Scrub::Elsewhere),
             Err(error) => Err(error),
@@ -127,14 +125,8 @@ impl Gateway {
     /// Tells what came of it: leaf 109, the diagnostics, the state row. Tiles that are wrong are made
     /// anew, but only over a log in which nothing is wrong: beside altered leaves the old tiles are
     /// what shows where it began.
-    async fn finish_scrub(
-        &self,
-        lease: &Lease,
-        state: ScrubState,
-        report: Report,
-        wrong: Vec<WrongTile>,
-        head: &LogHead,
-    ) -> Result<Scrub> {
+    async fn finish_scrub(&self, lease: &Lease, whole: Whole) -> Result<Scrub> {
+        let Whole { state, report, wrong, head } = whole;
         let tally = Tally::of_progress(state.progress.as_deref()).with(&report.findings);
         tell(&report);
         if tally.faults == 0 {

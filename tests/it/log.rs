@@ -4,6 +4,7 @@ use amanat::audit::finding::{Code, Position, Report};
 use amanat::audit::leaf::{Cause, Fact};
 use amanat::domain::event::{Event, Outcome};
 use amanat::gateway::prove::Wanted;
+use amanat::gateway::scrub::Pace;
 use amanat::gateway::source::Source;
 use amanat::gateway::verify::{Verification, verify};
 use amanat::gateway::{Error, Gateway, KeyringSource, Settings};
@@ -341,6 +342,11 @@ fn a_large_log_to_measure_with() {
         let started = std::time::Instant::now();
         let house = log.open().await;
         println!("opened in {:?}", started.elapsed());
+        for pace in [Pace::Full, Pace::Tenth] {
+            let started = std::time::Instant::now();
+            house.scrub(pace, |_| true).await.expect("scrub");
+            println!("scrubbed at {pace:?} in {:?}", started.elapsed());
+        }
         house.close();
         if let Some(folder) = option_env!("AMANAT_LOG_FOLDER") {
             std::fs::copy(log.folder.path().join("amanat.db"), std::path::Path::new(folder).join("amanat.db"))

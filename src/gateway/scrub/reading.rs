@@ -20,16 +20,19 @@ const NAP: Duration = Duration::from_millis(100);
 
 /// How a reading ended.
 pub(super) enum Read {
-    ToTheEnd {
-        /// As it was before; what was found earlier stands in its progress.
-        state: ScrubState,
-        report: Report,
-        wrong: Vec<WrongTile>,
-        head: LogHead,
-    },
+    ToTheEnd(Box<Whole>),
     /// Leaves below were read, and the rest the next time.
     Until(u64),
     LeaseLost,
+}
+
+/// What a reading that came to the end of the log found.
+pub(super) struct Whole {
+    /// As it was before; what was found earlier stands in its progress.
+    pub(super) state: ScrubState,
+    pub(super) report: Report,
+    pub(super) wrong: Vec<WrongTile>,
+    pub(super) head: LogHead,
 }
 
 /// What is remembered of a reading that is not finished.
@@ -138,7 +141,7 @@ pub(super) fn read(
     report.findings.extend(findings);
     report.findings.extend(business.findings());
     report.conclude();
-    Ok(Read::ToTheEnd { state, report, wrong, head })
+    Ok(Read::ToTheEnd(Box::new(Whole { state, report, wrong, head })))
 }
 
 /// Reads what was appended meanwhile and counts the sealed rows, all as of one instant: rows go while

@@ -115,6 +115,8 @@ on_both! {
         try_append(&house).await.expect("stamped with the time that is expected");
         assert!(matches!(try_append(&house).await, Err(storage::Error::ClockSuspended)));
         assert!(house.clock_trouble().is_some());
+        let (exit, what) = log.refusal().await;
+        assert!(exit == 1 && what.starts_with("clock_ahead"), "a start believes it no more: {what}");
         log.source.mislead(-TWO_YEARS);
         corrected(&log).await.expect("corrected");
         try_append(&house).await.expect("believed");
