@@ -9,6 +9,7 @@ pub mod attest;
 pub mod bundle;
 pub(crate) mod cbor;
 pub mod checkpoint;
+pub mod clock;
 pub mod evidence;
 pub mod finding;
 pub mod leaf;

@@ -1,8 +1,10 @@
-//! `amanat audit`: verify the log, take its checkpoint, prove an entry. None of it needs a key, and
-//! none of it changes the store.
+//! `amanat audit`: verify the log, take its checkpoint, prove an entry. None of that needs a key, and
+//! none of it changes the store. What an operator must say to the log has a file of its own.
 
 mod export;
+mod prune;
 pub(super) mod report;
+mod resume;
 mod witness;
 
 use std::io::{IsTerminal, Read as _, Write};
@@ -46,6 +48,8 @@ pub(super) enum AuditCommand {
     /// Prints the verifier key of the log, for the trust policies of witnesses and verifiers.
     Vkey,
     Witness(witness::WitnessArguments),
+    Resume(resume::Resume),
+    Prune(prune::Prune),
 }
 
 /// What to verify, and against what.
@@ -111,6 +115,8 @@ pub(super) async fn run(command: AuditCommand, context: &Context) -> Result<u8, 
             let location = data_store(context)?;
             Box::new(move || checkpoint(&location, save.as_deref()))
         }
+        AuditCommand::Prune(wanted) => return prune::run(&wanted, context).await,
+        AuditCommand::Resume(wanted) => return resume::run(&wanted, context).await,
         AuditCommand::Prove(wanted) => {
             let location = data_store(context)?;
             Box::new(move || prove(&location, &wanted))
@@ -149,6 +155,7 @@ fn prove(location: &Location, wanted: &Prove) -> Result<u8, Failure> {
 fn no_proof(error: Error) -> Failure {
     match error {
         Error::NotFound => Failure::new("the log has no such entry, or it was pruned"),
+        Error::Pruned => Failure::new("the entry was pruned, which the log itself says"),
         Error::Pending { .. } => {
             Failure::new("no checkpoint covers this entry yet; a running gateway signs one within a second")
         }

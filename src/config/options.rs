@@ -144,6 +144,8 @@ sections! {
         /// What is shown while the quorum is missed: `publish` every checkpoint, or `wait` and show
         /// the newest that has it.
         when_unwitnessed: WhenUnwitnessed = "publish";
+        /// Time between two re-readings of the whole log, each at a tenth of a core.
+        scrub_every: Duration = "24h";
     }
 
     /// The journal of stops (erasures, withdrawals, objections), which a restore replays.

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod barrier;
 pub mod checkpoint;
+pub mod clock;
 pub mod collect;
 pub mod consent;
 pub mod disclose;
@@ -22,8 +23,11 @@ pub mod keys;
 pub mod person;
 pub mod policy;
 pub mod prove;
+pub mod prune;
+pub mod retention;
 pub mod rights;
 pub mod rows;
+pub mod scrub;
 pub mod source;
 pub mod subject_request;
 pub mod tokens;
@@ -32,6 +36,7 @@ pub mod witness;
 
 mod error;
 mod leaf;
+mod lease;
 mod meeting;
 mod opened;
 mod rendering;
@@ -168,7 +173,7 @@ impl Gateway {
         files: crate::policy::Files,
         source: Source,
     ) -> Result<Self> {
-        set_up::open(settings, keyring, files, source).await
+        set_up::open(settings, keyring, files, source, clock::Belief::Checked).await
     }
 
     /// The state of a person as last seen by this process, read if it is not remembered.

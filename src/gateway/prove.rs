@@ -21,6 +21,7 @@ use crate::storage::{self, Connection, Location};
 
 use super::checkpoint::{LogRefusal, Published};
 use super::rendering::{LeafBytes, Rendered, rendered};
+use super::scrub::ScrubStatus;
 use super::{Error, Gateway, Result};
 
 /// Entries in one answer at most.
@@ -66,13 +67,15 @@ pub struct LogStatus {
     pub verifier: String,
     /// Why nothing is signed or written any more, if that is so.
     pub refused: Option<String>,
+    /// How the daily re-reading of the log stands.
+    pub scrub: ScrubStatus,
 }
 
 impl Gateway {
     /// Proves an entry in the newest published checkpoint: a `.tlog-proof` with the leaf in it.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Pending`] while no checkpoint covers the entry.
+    /// [`Error::NotFound`]; [`Error::Pruned`]; [`Error::Pending`] while no checkpoint covers the entry.
     pub async fn prove_entry(&self, wanted: Wanted) -> Result<LogProof> {
         let published = self.published();
         self.database
@@ -143,12 +146,15 @@ impl Gateway {
         let origin = self.origin.clone();
         self.database
             .read(move |connection| {
-                let Some(leaf) = find(connection, wanted)? else { return Ok(None) };
-                Ok(shown(connection, vec![leaf], &origin, published.as_deref())?.pop())
+                let leaf = match find(connection, wanted)? {
+                    Found::Leaf(leaf) => leaf,
+                    Found::Pruned => return Ok(Err(Error::Pruned)),
+                    Found::Nothing => return Ok(Err(Error::NotFound)),
+                };
+                Ok(shown(connection, vec![*leaf], &origin, published.as_deref())?.pop().ok_or(Error::NotFound))
             })
             .await
             .map_err(Error::store)?
-            .ok_or(Error::NotFound)
     }
 
     /// How the log stands.
@@ -165,6 +171,7 @@ impl Gateway {
             published: self.published().map(|published| published.size),
             verifier: self.log_verifier()?.to_string(),
             refused: self.log_refusal().map(|LogRefusal { what, .. }| what),
+            scrub: self.scrub_status().await?,
         })
     }
 }
@@ -232,7 +239,11 @@ impl StoredLog {
 }
 
 fn inclusion(connection: &mut Connection, published: Option<&Published>, wanted: Wanted) -> Result<LogProof> {
-    let leaf = find(connection, wanted).map_err(Error::store)?.ok_or(Error::NotFound)?;
+    let leaf = match find(connection, wanted).map_err(Error::store)? {
+        Found::Leaf(leaf) => *leaf,
+        Found::Pruned => return Err(Error::Pruned),
+        Found::Nothing => return Err(Error::NotFound),
+    };
     let Some(published) = published.filter(|published| leaf.seq < published.size) else {
         return Err(Error::Pending { wait: PENDING });
     };
@@ -257,14 +268,27 @@ fn consistency(
     Ok(ConsistencyProof { from, to, hashes: hashes.iter().map(|hash| BASE64.encode(hash)).collect() })
 }
 
-/// The leaf that is wanted, unless it was pruned.
-pub(super) fn find(connection: &mut Connection, wanted: Wanted) -> storage::Result<Option<StoredLeaf>> {
+/// What became of an entry that is wanted.
+pub(super) enum Found {
+    Leaf(Box<StoredLeaf>),
+    Pruned,
+    Nothing,
+}
+
+pub(super) fn find(connection: &mut Connection, wanted: Wanted) -> storage::Result<Found> {
     let minimum = audit_log::head(connection)?.map_or(0, |head| head.minimum_index);
+    if matches!(wanted, Wanted::Position(seq) if seq < minimum) {
+        return Ok(Found::Pruned);
+    }
     let leaf = match wanted {
         Wanted::Position(seq) => audit_log::leaves(connection, seq, 1)?.pop().filter(|leaf| leaf.seq == seq),
         Wanted::Entry(entry) => audit_log::leaf_of_entry(connection, entry)?,
     };
-    Ok(leaf.filter(|leaf| leaf.seq >= minimum))
+    Ok(match leaf {
+        Some(leaf) if leaf.seq < minimum => Found::Pruned,
+        Some(leaf) => Found::Leaf(Box::new(leaf)),
+        None => Found::Nothing,
+    })
 }
 
 /// The hashes of a tile. Those of leaves that were pruned stand in the stored tile alone.

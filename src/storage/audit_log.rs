@@ -1,9 +1,12 @@
 //! The rows of the log: its head, and how it grows by leaves, tiles and sealed parts.
 
+mod business;
 mod checkpoints;
 mod cosignatures;
 mod leaves;
 mod parts;
+mod prune;
+mod scrub;
 mod tiles;
 
 use diesel::prelude::*;
@@ -17,6 +20,7 @@ use super::schema::{audit_leaf, audit_log};
 use super::sql_types::{Id16, Instant, Micros, Uuid16};
 use super::{Connection, Error, LeafRow, Result};
 
+pub use business::{AuditedTable, entries_of_events, entries_of_rows, entries_with_subject_part, rows_without_leaf};
 pub use checkpoints::{
     checkpoint_notes, checkpoint_sample, checkpoint_times, checkpoints, insert_checkpoint, newest_checkpoint,
     thin_checkpoints,
@@ -25,14 +29,14 @@ pub use cosignatures::{
     StoredCosignature, Witnessing, cosignatures_of, cosigned_checkpoints, forget_cosignatures, keep_cosignatures,
     newest_cosignature, set_witnessing, witnessing,
 };
-pub use leaves::{
-    StoredLeaf, WithoutLeaf, bare_leaf, entries, leaf_of_entry, leaves, leaves_of_events, rows_without_leaf,
-    stored_size,
-};
+pub use leaves::{StoredLeaf, bare_leaf, entries, leaf_of_entry, leaves, leaves_of_events, stored_size};
 pub use parts::{
-    StoredPart, count_parts_of, delete_parts, part_counts, parts_about, parts_between, parts_of, parts_of_holders,
+    StoredPart, count_parts_of, delete_parts, delete_parts_before, delete_system_parts_below, part_classes_between,
+    part_counts, parts_about, parts_below, parts_between, parts_of, parts_of_holders,
 };
-pub use tiles::{StoredHashes, level_hashes, stored_tile};
+pub use prune::{begin_deletion, delete_leaves, deletion, raise_minimum_index};
+pub use scrub::{FinishedScrub, ScrubState, scrub_state, store_scrub};
+pub use tiles::{StoredHashes, level_hashes, replace_tile, stored_tile};
 
 use parts::{NewPart, insert_parts};
 use tiles::insert_full_tiles;
@@ -175,6 +179,14 @@ pub(super) fn take_head(connection: &mut Connection) -> Result<(LogHead, Option<
             Ok((stored_head(row)?, Some(clock)))
         }
     }
+}
+
+/// Begins the next epoch: whoever knows the one before looks again.
+pub(super) fn raise_epoch(connection: &mut Connection) -> Result<()> {
+    on!(connection, c => diesel::update(audit_log::table.find(LOG))
+        .set(audit_log::epoch.eq(audit_log::epoch + 1))
+        .execute(c))?;
+    Ok(())
 }
 
 /// Appends leaves in order and moves the head. Gives the position of each.

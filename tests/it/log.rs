@@ -4,6 +4,7 @@ use amanat::audit::finding::{Code, Position, Report};
 use amanat::audit::leaf::{Cause, Fact};
 use amanat::domain::event::{Event, Outcome};
 use amanat::gateway::prove::Wanted;
+use amanat::gateway::scrub::Pace;
 use amanat::gateway::source::Source;
 use amanat::gateway::verify::{Verification, verify};
 use amanat::gateway::{Error, Gateway, KeyringSource, Settings};
@@ -37,7 +38,10 @@ macro_rules! on_both {
 }
 
 mod bundles;
+mod clock;
+mod prune;
 mod published;
+mod scrub;
 mod witnessed;
 
 fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(TestLog) -> F) {
@@ -283,7 +287,7 @@ on_both! {
 
     async fn a_clock_that_stands_before_the_log_is_refused(log: TestLog) {
         log.lived(1).await;
-        log.source.shift(-600);
+        log.source.mislead(-600);
         let (exit, what) = log.refusal().await;
         assert_eq!(exit, 1);
         assert!(what.starts_with("clock_behind"), "{what}");
@@ -340,6 +344,11 @@ fn a_large_log_to_measure_with() {
         let started = std::time::Instant::now();
         let house = log.open().await;
         println!("opened in {:?}", started.elapsed());
+        for pace in [Pace::Full, Pace::Tenth] {
+            let started = std::time::Instant::now();
+            house.scrub(pace, |_| true).await.expect("scrub");
+            println!("scrubbed at {pace:?} in {:?}", started.elapsed());
+        }
         house.close();
         bundles::measure(&log);
         if let Some(folder) = option_env!("AMANAT_LOG_FOLDER") {

@@ -5,7 +5,7 @@ use crate::audit::finding::{Code, Finding};
 use crate::audit::leaf::{Fact, Leaf};
 use crate::audit::note::{KeyKind, Note, VerifierKey};
 use crate::audit::trust::Trust;
-use crate::audit::verify::KnownCheckpoint;
+use crate::audit::verify::{KnownCheckpoint, Start};
 use crate::domain::event::Event;
 use crate::gateway::checkpoint::Memory;
 use crate::gateway::{Error, Result};
@@ -21,7 +21,7 @@ const NEWEST: i64 = 1_000;
 const OTHERS: i64 = 1_000;
 
 /// Everything signed that the leaves must fit.
-pub(super) struct Known {
+pub(in crate::gateway) struct Known {
     pub(super) origin: Option<String>,
     pub(super) checkpoints: Vec<KnownCheckpoint>,
     pub(super) verified: Vec<Verified>,
@@ -88,6 +88,13 @@ impl Known {
             }
         }
         Ok(known)
+    }
+}
+
+impl Known {
+    /// What a verifier starts from, but for the tree and the entries.
+    pub(in crate::gateway) fn start(&self) -> Start {
+        Start { origin: self.origin.clone(), checkpoints: self.checkpoints.clone(), ..Start::default() }
     }
 }
 

@@ -96,4 +96,30 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::storage::sql_types::{Instant, Uuid16};
+
+    audit_scrub (log) {
+        log -> SmallInt,
+        round -> BigInt,
+        position -> BigInt,
+        progress -> Nullable<Text>,
+        finished_at -> Nullable<Instant>,
+        finished_size -> Nullable<BigInt>,
+        faults -> Nullable<BigInt>,
+        first_fault -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::storage::sql_types::{Instant, Uuid16};
+
+    audit_prune (log) {
+        log -> SmallInt,
+        until -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(audit_checkpoint, audit_cosignature);
