@@ -16,7 +16,6 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use url::Url;
 
 use crate::audit::note::VerifierKey;
@@ -80,7 +79,7 @@ struct Asked {
 #[derive(Clone, Copy)]
 struct Try {
     size: u64,
-    at: Instant,
+    at: Timestamp,
     failed: bool,
 }
 
@@ -189,6 +188,7 @@ impl Gateway {
         let Some(published) = self.log.newest() else { return Ok(()) };
         let due = self.due(&published, &tries).await?;
         let said = join_all(due.iter().map(|(asked, old)| self.ask(asked, &published, *old))).await;
+        let now = self.source.now();
         let mut kept = Vec::new();
         let mut refusal = None;
         for ((asked, _), said) in due.iter().zip(said) {
@@ -203,7 +203,7 @@ impl Gateway {
                     tracing::warn!(witness = %asked.name, error = crate::telemetry::cause(&error), "a witness did not cosign; it is asked again");
                 }
             }
-            tries.insert(asked.name.clone(), Try { size: published.size, at: Instant::now(), failed });
+            tries.insert(asked.name.clone(), Try { size: published.size, at: now, failed });
         }
         self.keep_cosignatures(published.size, kept).await?;
         if let Some(refusal) = refusal {
@@ -233,7 +233,7 @@ impl Gateway {
         let mut due = Vec::new();
         for asked in &self.witnesses.asked {
             let tried = tries.get(&asked.name);
-            if tried.is_some_and(|tried| tried.size == published.size && tried.at.elapsed() < AGAIN) {
+            if tried.is_some_and(|tried| tried.size == published.size && is_recent(tried.at, now)) {
                 continue;
             }
             let key = asked.key.to_string();
@@ -241,9 +241,8 @@ impl Gateway {
             let last = read.map_err(Error::store)?;
             let is_fresh = last.as_ref().is_some_and(|last| {
                 // Another instance may have asked, perhaps about a newer checkpoint than ours.
-                let age = now.duration_since(last.time.timestamp());
-                last.size > published.size
-                    || (last.size == published.size && Duration::try_from(age).is_ok_and(|age| age < AGAIN))
+                let time = last.time.timestamp();
+                last.size > published.size || (last.size == published.size && is_recent(time, now))
             });
             if !is_fresh {
                 due.push((asked, last.map_or(0, |last| last.size)));
@@ -271,4 +270,9 @@ impl Gateway {
         .await
         .map(drop)
     }
+}
+
+/// Within the last minute. A clock that was set back must not silence a witness for longer.
+fn is_recent(at: Timestamp, now: Timestamp) -> bool {
+    Duration::try_from(now.duration_since(at)).is_ok_and(|age| age < AGAIN)
 }

@@ -47,7 +47,7 @@ impl TestWitness {
         let key =
             WitnessKey::new(&format!("witness.test/{}", self.seed), Zeroizing::new([self.seed; 32])).expect("key");
         let trust = Trust::parse(&format!("log {}\nquorum none\n", self.log)).expect("trust");
-        let witness = Witness::new(key, trust, self.store(), Arc::new(|_| {}));
+        let witness = Witness::new(key, trust, self.store(), Arc::new(|_, _| {}));
         let listener = TcpListener::bind(self.url.trim_start_matches("http://")).expect("its port is free");
         let server = amanat::http::witness::start(witness, || Source::default().now(), listener).expect("server");
         self.server = Some(server.handle());
