@@ -28,6 +28,7 @@ use crate::storage::{Step, Unit};
 use super::checkpoint::Published;
 use super::{Error, Gateway, Result};
 use ask::Said;
+pub use quorum::WitnessStanding;
 
 /// How often an unchanged log is shown again, and a witness that did not cosign asked again.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -199,6 +200,9 @@ impl Gateway {
                 Said::Contradiction(found) => refusal = Some(found),
                 // Said once, and not again with every publication.
                 Said::Failed(_) if before => {}
+                Said::Failed(error) if error.is_for_the_operator() => {
+                    tracing::error!(witness = %asked.name, error = crate::telemetry::cause(&error), "a witness refuses the log; it is asked again");
+                }
                 Said::Failed(error) => {
                     tracing::warn!(witness = %asked.name, error = crate::telemetry::cause(&error), "a witness did not cosign; it is asked again");
                 }
