@@ -223,6 +223,12 @@ impl Gateway {
     /// # Errors
     /// [`Error::LogRefused`]; or when a store cannot be read.
     pub(super) async fn check_witnesses(&self) -> Result<()> {
+        let ours = self.log_verifier()?;
+        if self.witnesses.trust.as_ref().is_some_and(|trust| !trust.logs().contains(&ours)) {
+            tracing::warn!(
+                "the trust policy has no log line with the key of this log, so nobody can verify with it; `amanat audit vkey` prints the key"
+            );
+        }
         for found in join_all(self.witnesses.asked.iter().map(|asked| self.contradiction(asked))).await {
             if let Some(refusal) = found? {
                 return Err(refusal.into());
