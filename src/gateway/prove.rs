@@ -22,6 +22,7 @@ use crate::storage::{self, Connection, Location};
 use super::checkpoint::{LogRefusal, Published};
 use super::rendering::{LeafBytes, Rendered, rendered};
 use super::scrub::ScrubStatus;
+use super::witness::WitnessStanding;
 use super::{Error, Gateway, Result};
 
 /// Entries in one answer at most.
@@ -65,6 +66,11 @@ pub struct LogStatus {
     pub published: Option<u64>,
     /// The verifier key of the log, for trust policies.
     pub verifier: String,
+    /// What each witness of the trust policy cosigned last.
+    pub witnesses: Vec<WitnessStanding>,
+    /// Since when no quorum of them signs, once the log told so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unwitnessed_since: Option<jiff::Timestamp>,
     /// Why nothing is signed or written any more, if that is so.
     pub refused: Option<String>,
     /// How the daily re-reading of the log stands.
@@ -163,7 +169,10 @@ impl Gateway {
     /// When the store cannot be read.
     pub async fn log_status(&self) -> Result<LogStatus> {
         let head = self.database.read(audit_log::head).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
+        let (witnesses, unwitnessed_since) = self.witness_standing().await?;
         Ok(LogStatus {
+            witnesses,
+            unwitnessed_since,
             origin: head.origin.clone(),
             size: head.size,
             minimum_index: head.minimum_index,

@@ -6,6 +6,7 @@ mod schema;
 use diesel::prelude::*;
 use diesel_migrations::MigrationHarness as _;
 
+use crate::audit::evidence::Weight;
 use crate::audit::tree::Hash;
 use crate::audit::witness::Cosigned;
 
@@ -16,8 +17,8 @@ use schema::{cosigned, refused};
 const MIGRATIONS: diesel_migrations::EmbeddedMigrations =
     diesel_migrations::embed_migrations!("migrations/witness/sqlite");
 
-/// Refusals kept of one log. Signed notes are public, so anybody can have old ones refused again and
-/// again; what comes after so many different ones tells nothing new.
+/// Refusals kept of one log, of those that prove a fork and of the others. Signed notes are public, so
+/// anybody can have them refused again and again; that must not crowd out what proves something.
 const REFUSALS: i64 = 10_000;
 
 /// What becomes of a request.
@@ -27,7 +28,7 @@ pub enum Decided {
     Cosigned(Cosigned),
     /// It is refused, and this is kept.
     Refused(RefusedNote),
-    /// It is refused, and nothing is worth keeping.
+    /// It is refused, and nothing is worth keeping, or it is kept already.
     Dropped,
 }
 
@@ -42,6 +43,8 @@ pub struct RefusedNote {
     pub status: u16,
     /// The size cosigned last.
     pub cosigned: u64,
+    /// Whether the notes alone prove it.
+    pub weight: Weight,
     /// The file `amanat-evidence/1`.
     pub evidence: String,
 }
@@ -87,8 +90,8 @@ impl WitnessStore {
             let decided = decide(last(connection, origin)?.as_ref());
             match &decided {
                 Decided::Cosigned(next) => keep(connection, origin, next, at)?,
-                Decided::Refused(note) => keep_refused(connection, origin, note, at)?,
-                Decided::Dropped => {}
+                Decided::Refused(note) if keep_refused(connection, origin, note, at)? => {}
+                Decided::Refused(_) | Decided::Dropped => return Ok(Decided::Dropped),
             }
             Ok(decided)
         })
@@ -136,22 +139,26 @@ fn keep(connection: &mut SqliteConnection, origin: &str, next: &Cosigned, at: Mi
     Ok(())
 }
 
-fn keep_refused(connection: &mut SqliteConnection, origin: &str, note: &RefusedNote, at: Micros) -> Result<()> {
-    let count: i64 = refused::table.filter(refused::origin.eq(origin)).count().get_result(connection)?;
+/// False: it was kept before, or too much is kept.
+fn keep_refused(connection: &mut SqliteConnection, origin: &str, note: &RefusedNote, at: Micros) -> Result<bool> {
+    let proven = i16::from(note.weight == Weight::Proven);
+    let alike = refused::table.filter(refused::origin.eq(origin).and(refused::proven.eq(proven)));
+    let count: i64 = alike.count().get_result(connection)?;
     if count >= REFUSALS {
-        return Ok(());
+        return Ok(false);
     }
-    diesel::insert_into(refused::table)
+    let inserted = diesel::insert_into(refused::table)
         .values((
             refused::origin.eq(origin),
             refused::size.eq(i64::try_from(note.size).unwrap_or(i64::MAX)),
             refused::root.eq(&note.root[..]),
             refused::status.eq(i16::try_from(note.status).unwrap_or(i16::MAX)),
             refused::cosigned_size.eq(i64::try_from(note.cosigned).unwrap_or(i64::MAX)),
+            refused::proven.eq(proven),
             refused::evidence.eq(&note.evidence),
             refused::at.eq(at),
         ))
         .on_conflict_do_nothing()
         .execute(connection)?;
-    Ok(())
+    Ok(inserted > 0)
 }

@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 
 use crate::audit::checkpoint::{Checkpoint, cosigned_message, with_cosignatures};
-use crate::audit::evidence::{Evidence, Kind};
+use crate::audit::evidence::{Evidence, Kind, Weight};
+use crate::audit::note::VerifierKey;
 use crate::audit::trust::Trust;
 use crate::audit::witness::{Claim, Cosigned, log_name};
 use crate::storage;
@@ -29,12 +30,12 @@ pub struct Witness {
     key: WitnessKey,
     trust: Trust,
     store: Mutex<WitnessStore>,
-    /// Told of every note that was refused although its log had signed it.
+    /// Told of every note that was refused although its log had signed it, once.
     tell: Tell,
 }
 
 /// What is done with evidence besides keeping it in the store.
-pub type Tell = Arc<dyn Fn(&Evidence) + Send + Sync>;
+pub type Tell = Arc<dyn Fn(&Evidence, Weight) + Send + Sync>;
 
 /// What can go wrong in a witness. The caller is not told; nothing was cosigned.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +66,7 @@ impl Witness {
 
     /// The logs it knows.
     pub fn origins(&self) -> impl Iterator<Item = &str> {
-        self.trust.logs().iter().map(crate::audit::note::VerifierKey::name)
+        self.trust.logs().iter().map(VerifierKey::name)
     }
 
     /// Decides a request to cosign. When this gives a cosignature, it is on disk that it was given.
@@ -82,16 +83,18 @@ impl Witness {
         let mut answer = Ok(line.clone());
         let mut evidence = None;
         let origin = &claim.verified.checkpoint.origin;
-        self.store()?.decide(origin, now.into(), |last| match claim.follows(last) {
+        let decided = self.store()?.decide(origin, now.into(), |last| match claim.follows(last) {
             Ok(()) => Decided::Cosigned(next(&claim, &line)),
             Err(refusal) => {
                 answer = Err(refusal);
                 evidence = last.and_then(|last| evidence_of(&claim, last, refusal));
-                evidence.as_ref().zip(last).map_or(Decided::Dropped, |(evidence, last)| refused(&claim, last, evidence))
+                evidence.as_ref().zip(last).map_or(Decided::Dropped, |(evidence, last)| {
+                    Decided::Refused(refused(&claim, last, evidence, self.trust.logs()))
+                })
             }
         })?;
-        if let Some(evidence) = evidence {
-            (self.tell)(&evidence);
+        if let (Decided::Refused(note), Some(evidence)) = (decided, evidence) {
+            (self.tell)(&evidence, note.weight);
         }
         Ok(answer)
     }
@@ -124,10 +127,11 @@ fn next(claim: &Claim, line: &str) -> Cosigned {
     Cosigned { size, root, note: with_cosignatures(&bare, [line]) }
 }
 
-fn refused(claim: &Claim, last: &Cosigned, evidence: &Evidence) -> Decided {
+fn refused(claim: &Claim, last: &Cosigned, evidence: &Evidence, logs: &[VerifierKey]) -> RefusedNote {
     let Checkpoint { size, root, .. } = claim.verified.checkpoint;
     let status = if evidence.kind == Kind::Fork { 422 } else { 409 };
-    Decided::Refused(RefusedNote { size, root, status, cosigned: last.size, evidence: evidence.to_json() })
+    let weight = evidence.judge(logs).unwrap_or(Weight::Claimed);
+    RefusedNote { size, root, status, cosigned: last.size, weight, evidence: evidence.to_json() }
 }
 
 /// What a refused note shows beside the one cosigned last. The log signed both.

@@ -78,6 +78,7 @@ async fn every_answer_of_the_table_over_the_wire() {
     assert_eq!(add(&witness, 4, &[], &signer.note(4, forked)).await.status, 422);
     assert_eq!(add(&witness, 4, &[[9; 32]], &signer.note(5, [8; 32])).await.status, 422);
     assert_eq!(add(&witness, 2, &[], &signer.note(2, two)).await.status, 409, "a rollback");
+    assert_eq!(add(&witness, 0, &[], &signer.note(2, two)).await.status, 409, "kept once");
 
     let evidence: Vec<Evidence> =
         witness.refusals().iter().map(|kept| Evidence::parse(kept.as_bytes()).expect("evidence")).collect();

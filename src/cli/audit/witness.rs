@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
-use crate::audit::evidence::Evidence;
+use crate::audit::evidence::{Evidence, Kind, Weight};
 use crate::cli::Failure;
 use crate::cli::output::print;
 use crate::gateway::source::Source;
@@ -119,7 +119,7 @@ async fn serve(run: Run) -> Result<u8, Failure> {
     let address = listener.local_addr().map_err(|error| Failure::new(error.to_string()))?;
     let beside = || run.store.parent().unwrap_or(Path::new("")).join("evidence");
     let folder = run.evidence.clone().unwrap_or_else(beside);
-    let witness = Witness::new(key, trust, store, Arc::new(move |evidence| keep(&folder, evidence)));
+    let witness = Witness::new(key, trust, store, Arc::new(move |evidence, weight| keep(&folder, evidence, weight)));
 
     print(&format!("witness {address} {}\n", witness.verifier()))?;
     for origin in witness.origins() {
@@ -146,15 +146,24 @@ async fn serve(run: Run) -> Result<u8, Failure> {
     }
 }
 
-/// A note that contradicts what was cosigned before is what the witness is there for.
-fn keep(folder: &Path, evidence: &Evidence) {
+/// A fork is what the witness is there for. An older checkpoint is not: signed notes are public and
+/// carry no time, so it may be late or somebody's game. It stands in the store.
+fn keep(folder: &Path, evidence: &Evidence, weight: Weight) {
+    let kind = evidence.kind.as_str();
+    if evidence.kind == Kind::Rollback {
+        tracing::info!(kind, "a log offered an older checkpoint than was cosigned; it stands in the store");
+        return;
+    }
     match crate::gateway::evidence::write(folder, evidence) {
+        Ok(path) if weight == Weight::Proven => {
+            tracing::error!(kind, file = %path.display(), "a log signed two views that cannot both be true; the proof was written");
+        }
         Ok(path) => {
-            tracing::error!(kind = evidence.kind.as_str(), file = %path.display(), "a log offered a checkpoint that contradicts what was cosigned; evidence was written");
+            tracing::warn!(kind, file = %path.display(), "a log offered a checkpoint that is not proven to extend what was cosigned; both were written");
         }
         Err(error) => {
             tracing::error!(
-                kind = evidence.kind.as_str(),
+                kind,
                 error = telemetry::cause(&error),
                 "evidence stands in the store and could not be written to a file"
             );

@@ -44,6 +44,13 @@ pub(super) enum Trouble {
     Proof(#[source] Error),
 }
 
+impl Trouble {
+    /// Waiting does not help: somebody must look at the two policies, or at what the witness claims.
+    pub(super) const fn is_for_the_operator(&self) -> bool {
+        matches!(self, Self::UnknownLog | Self::Signature | Self::Unproven)
+    }
+}
+
 impl Gateway {
     /// Shows a checkpoint to a witness that cosigned size `old` last.
     pub(super) async fn ask(&self, asked: &Asked, published: &Published, old: u64) -> Said {

@@ -16,7 +16,6 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use url::Url;
 
 use crate::audit::note::VerifierKey;
@@ -29,6 +28,7 @@ use crate::storage::{Step, Unit};
 use super::checkpoint::Published;
 use super::{Error, Gateway, Result};
 use ask::Said;
+pub use quorum::WitnessStanding;
 
 /// How often an unchanged log is shown again, and a witness that did not cosign asked again.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -80,7 +80,7 @@ struct Asked {
 #[derive(Clone, Copy)]
 struct Try {
     size: u64,
-    at: Instant,
+    at: Timestamp,
     failed: bool,
 }
 
@@ -189,6 +189,7 @@ impl Gateway {
         let Some(published) = self.log.newest() else { return Ok(()) };
         let due = self.due(&published, &tries).await?;
         let said = join_all(due.iter().map(|(asked, old)| self.ask(asked, &published, *old))).await;
+        let now = self.source.now();
         let mut kept = Vec::new();
         let mut refusal = None;
         for ((asked, _), said) in due.iter().zip(said) {
@@ -199,11 +200,14 @@ impl Gateway {
                 Said::Contradiction(found) => refusal = Some(found),
                 // Said once, and not again with every publication.
                 Said::Failed(_) if before => {}
+                Said::Failed(error) if error.is_for_the_operator() => {
+                    tracing::error!(witness = %asked.name, error = crate::telemetry::cause(&error), "a witness refuses the log; it is asked again");
+                }
                 Said::Failed(error) => {
                     tracing::warn!(witness = %asked.name, error = crate::telemetry::cause(&error), "a witness did not cosign; it is asked again");
                 }
             }
-            tries.insert(asked.name.clone(), Try { size: published.size, at: Instant::now(), failed });
+            tries.insert(asked.name.clone(), Try { size: published.size, at: now, failed });
         }
         self.keep_cosignatures(published.size, kept).await?;
         if let Some(refusal) = refusal {
@@ -219,6 +223,12 @@ impl Gateway {
     /// # Errors
     /// [`Error::LogRefused`]; or when a store cannot be read.
     pub(super) async fn check_witnesses(&self) -> Result<()> {
+        let ours = self.log_verifier()?;
+        if self.witnesses.trust.as_ref().is_some_and(|trust| !trust.logs().contains(&ours)) {
+            tracing::warn!(
+                "the trust policy has no log line with the key of this log, so nobody can verify with it; `amanat audit vkey` prints the key"
+            );
+        }
         for found in join_all(self.witnesses.asked.iter().map(|asked| self.contradiction(asked))).await {
             if let Some(refusal) = found? {
                 return Err(refusal.into());
@@ -233,7 +243,7 @@ impl Gateway {
         let mut due = Vec::new();
         for asked in &self.witnesses.asked {
             let tried = tries.get(&asked.name);
-            if tried.is_some_and(|tried| tried.size == published.size && tried.at.elapsed() < AGAIN) {
+            if tried.is_some_and(|tried| tried.size == published.size && is_recent(tried.at, now)) {
                 continue;
             }
             let key = asked.key.to_string();
@@ -241,9 +251,8 @@ impl Gateway {
             let last = read.map_err(Error::store)?;
             let is_fresh = last.as_ref().is_some_and(|last| {
                 // Another instance may have asked, perhaps about a newer checkpoint than ours.
-                let age = now.duration_since(last.time.timestamp());
-                last.size > published.size
-                    || (last.size == published.size && Duration::try_from(age).is_ok_and(|age| age < AGAIN))
+                let time = last.time.timestamp();
+                last.size > published.size || (last.size == published.size && is_recent(time, now))
             });
             if !is_fresh {
                 due.push((asked, last.map_or(0, |last| last.size)));
@@ -271,4 +280,9 @@ impl Gateway {
         .await
         .map(drop)
     }
+}
+
+/// Within the last minute. A clock that was set back must not silence a witness for longer.
+fn is_recent(at: Timestamp, now: Timestamp) -> bool {
+    Duration::try_from(now.duration_since(at)).is_ok_and(|age| age < AGAIN)
 }

@@ -1,6 +1,7 @@
 //! The quorum: which checkpoint is shown, and what the log says of its witnesses.
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 
 use crate::audit::checkpoint::with_cosignatures;
 use crate::audit::leaf::Fact;
@@ -20,6 +21,17 @@ const FRESH: SignedDuration = SignedDuration::from_secs(180);
 const TOLD_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// Checkpoints that are looked through for the newest with a quorum.
 const SEARCHED: i64 = 100;
+
+/// How a witness stands to the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WitnessStanding {
+    /// Its name in the trust policy.
+    pub name: String,
+    /// The size it cosigned last; none: it never did.
+    pub size: Option<u64>,
+    /// When it was heard last.
+    pub heard: Option<Timestamp>,
+}
 
 impl Gateway {
     /// Shows the newest checkpoint with its cosignatures, or the newest that has the quorum where the
@@ -56,6 +68,29 @@ impl Gateway {
         }
         let leaf = self.leaf(Event::LogTrustChanged, Outcome::Done)?.fact(Fact::Digest(trust)).finish()?;
         self.tell_log(leaf, told, Witnessing { trust, unwitnessed_since: None }).await
+    }
+
+    /// What each witness of the policy cosigned last, and since when the quorum is missed, if the log
+    /// told so.
+    pub(in crate::gateway) async fn witness_standing(&self) -> Result<(Vec<WitnessStanding>, Option<Timestamp>)> {
+        let trust = self.witnesses.trust.clone();
+        self.database
+            .read(move |connection| {
+                let mut standing = Vec::new();
+                for witness in trust.iter().flat_map(|trust| trust.witnesses()) {
+                    let last = audit_log::newest_cosignature(connection, &witness.key.to_string())?;
+                    let heard = last.as_ref().map(|last| last.time.timestamp());
+                    standing.push(WitnessStanding {
+                        name: witness.name.clone(),
+                        size: last.map(|last| last.size),
+                        heard,
+                    });
+                }
+                let told = audit_log::witnessing(connection)?;
+                Ok((standing, told.and_then(|told| told.unwitnessed_since).map(Micros::timestamp)))
+            })
+            .await
+            .map_err(Error::store)
     }
 
     /// Measures how long the quorum is missed, and tells the log when that is ten minutes and when it

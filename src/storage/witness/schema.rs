@@ -23,6 +23,7 @@ diesel::table! {
         root -> Binary,
         status -> SmallInt,
         cosigned_size -> BigInt,
+        proven -> SmallInt,
         evidence -> Text,
         at -> Instant,
     }

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use amanat::witness::{Witness, WitnessKey};
 use zeroize::Zeroizing;
 
 use super::postgres::free_port;
+use super::process::Running;
 
 /// A witness within this process.
 pub struct TestWitness {
@@ -47,7 +48,7 @@ impl TestWitness {
         let key =
             WitnessKey::new(&format!("witness.test/{}", self.seed), Zeroizing::new([self.seed; 32])).expect("key");
         let trust = Trust::parse(&format!("log {}\nquorum none\n", self.log)).expect("trust");
-        let witness = Witness::new(key, trust, self.store(), Arc::new(|_| {}));
+        let witness = Witness::new(key, trust, self.store(), Arc::new(|_, _| {}));
         let listener = TcpListener::bind(self.url.trim_start_matches("http://")).expect("its port is free");
         let server = amanat::http::witness::start(witness, || Source::default().now(), listener).expect("server");
         self.server = Some(server.handle());
@@ -75,7 +76,7 @@ pub struct WitnessProcess {
     pub url: String,
     pub vkey: String,
     folder: PathBuf,
-    child: Option<Child>,
+    child: Running,
 }
 
 impl WitnessProcess {
@@ -88,7 +89,7 @@ impl WitnessProcess {
         let output = program(&folder, &["new-key", "--key", "key", "--name", &key]).output().expect("it runs");
         assert!(output.status.success(), "{output:?}");
         let vkey = String::from_utf8(output.stdout).expect("text").trim().to_owned();
-        Self { url: format!("http://127.0.0.1:{}", free_port()), vkey, folder, child: None }
+        Self { url: format!("http://127.0.0.1:{}", free_port()), vkey, folder, child: Running::default() }
     }
 
     pub fn start(&mut self) {
@@ -100,7 +101,7 @@ impl WitnessProcess {
             .stderr(said)
             .spawn()
             .expect("it runs");
-        self.child = Some(child);
+        self.child = Running::of(child);
         let deadline = Instant::now() + Duration::from_secs(60);
         while std::net::TcpStream::connect(&address).is_err() {
             assert!(Instant::now() < deadline, "it does not listen:\n{}", self.said());
@@ -113,24 +114,12 @@ impl WitnessProcess {
     }
 
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().expect("killed");
-            child.wait().expect("gone");
-        }
+        self.child.kill();
     }
 
     /// SIGTERM, and its exit code.
     pub fn stop(&mut self) -> Option<i32> {
-        let mut child = self.child.take()?;
-        let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).expect("pid")).expect("pid");
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("told");
-        child.wait().expect("gone").code()
-    }
-}
-
-impl Drop for WitnessProcess {
-    fn drop(&mut self) {
-        self.kill();
+        self.child.stop()
     }
 }
 

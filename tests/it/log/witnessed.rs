@@ -90,7 +90,15 @@ on_both! {
         let report = amanat::gateway::verify::verify_proof(&proof, Some(&log.trusted()), None, log.source.now());
         assert_eq!(report.exit, 0, "{report:?}");
         let size = advance(&house, 300).await;
+        let status = house.log_status().await.expect("status");
+        assert_eq!((status.witnesses[0].name.as_str(), status.witnesses[0].size, status.unwitnessed_since), ("w5", Some(size), None));
+        let heard = |log: &TestLog| Store::open(&log.settings.database).column("SELECT CAST(max(time) AS text) AS value FROM audit_cosignature");
+        let before = heard(&log);
         house.witness_once().await.expect("nothing is due");
+        assert_eq!(heard(&log), before, "what was cosigned just now is not shown again");
+        log.source.shift(61);
+        house.witness_once().await.expect("in order");
+        assert_ne!(heard(&log), before, "an idle log is cosigned every minute");
         house.close();
 
         let report = log.verify_trusting(Vec::new());
@@ -214,6 +222,7 @@ on_both! {
         log.source.shift(601);
         grow(&house, 1).await;
         eventually(|| told(107) == 1).await;
+        assert!(house.log_status().await.expect("status").unwitnessed_since.is_some());
         witness.start();
         grow(&house, 1).await;
         eventually(|| told(108) == 1).await;

@@ -1,5 +1,5 @@
 -- The store of a witness: what it cosigned last of each log, and what it refused although the log had signed it.
--- Times are microseconds since 1970 UTC.
+-- Times are microseconds since 1970 UTC. `proven`: the notes alone prove it, 1, or it is this witness's word, 0.
 
 CREATE TABLE cosigned (
   origin TEXT NOT NULL PRIMARY KEY,
@@ -20,6 +20,7 @@ CREATE TABLE refused (
   root BLOB NOT NULL,
   status INTEGER NOT NULL,
   cosigned_size INTEGER NOT NULL,
+  proven INTEGER NOT NULL,
   evidence TEXT NOT NULL,
   at INTEGER NOT NULL,
   PRIMARY KEY (origin, size, root, status)
