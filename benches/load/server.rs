@@ -179,6 +179,7 @@ fn settings(folder: &Path, data: &str, keys: &str) -> Settings {
         trust: amanat::gateway::witness::TrustSettings::default(),
         delivery_time_limit: Duration::from_secs(10),
         delivery_lease: Duration::from_secs(20),
+        public_entries: false,
         stated_age_days: None,
         config_digest: [0; 32],
         observe: Arc::new(|_, _, _| {}),

@@ -12,6 +12,7 @@ pub mod disclose;
 pub mod dispatch;
 pub mod erase;
 pub mod evidence;
+pub mod export;
 pub mod housekeeping;
 pub mod identifiers;
 pub mod import;
@@ -32,6 +33,7 @@ pub mod witness;
 mod error;
 mod leaf;
 mod meeting;
+mod rendering;
 mod set_up;
 
 use std::collections::BTreeMap;
@@ -51,6 +53,7 @@ use crate::storage::{Connection, Database, Location};
 
 pub use error::{Error, Result};
 pub use leaf::{HeldAuditKey, LeafBuilder};
+pub use rendering::LeafBytes;
 
 use self::keyholder::Keyholder;
 use self::person::Person;
@@ -124,6 +127,8 @@ pub struct Settings {
     pub journal: Vec<PathBuf>,
     /// How long opened keys live.
     pub key_life: Duration,
+    /// Whether anyone may read the entries of the log, not only its hashes.
+    pub public_entries: bool,
     /// How often a checkpoint is published.
     pub checkpoint_every: Duration,
     /// How often an idle log gets a heartbeat.

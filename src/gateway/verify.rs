@@ -4,6 +4,7 @@
 //! stored hash, and holds one page of leaves in memory at a time. Deliberately absent: a [`Gateway`](super::Gateway)
 //! (`super::Gateway`); an auditor with a copy of the data file has none.
 
+mod bundle;
 mod evidence;
 mod known;
 mod leaves;
@@ -19,10 +20,12 @@ use crate::audit::finding::{Code, Finding, Report, Severity};
 use crate::audit::receipt::TrustSource;
 use crate::audit::trust::Trust;
 use crate::audit::verify::{Start, Verifier};
-use crate::storage::audit_log::{self, LogHead};
+use crate::storage::audit_log::{self, LogHead, StoredHashes};
 use crate::storage::{self, Connection, Location};
 
+pub use self::bundle::{BundleVerification, notes_of_bundle, verify_bundle};
 use self::known::Known;
+pub(in crate::gateway) use self::known::claimed_keys;
 use self::leaves::Reading;
 use super::checkpoint::frontier_at;
 use super::{Error, Result};
@@ -140,7 +143,8 @@ fn pass(
     }
     report.conclude();
     if report.findings.iter().any(|finding| finding.severity == Severity::Forked) {
-        report.evidence = evidence::of(connection, &known, total);
+        let signed = known.verified.iter().zip(&known.notes).collect();
+        report.evidence = evidence::of(&StoredHashes::new(connection), signed, &known.log_keys, total);
     }
     Ok(report)
 }

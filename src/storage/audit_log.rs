@@ -17,7 +17,10 @@ use super::schema::{audit_leaf, audit_log};
 use super::sql_types::{Id16, Instant, Micros, Uuid16};
 use super::{Connection, Error, LeafRow, Result};
 
-pub use checkpoints::{checkpoint_sample, checkpoints, insert_checkpoint, newest_checkpoint, thin_checkpoints};
+pub use checkpoints::{
+    checkpoint_notes, checkpoint_sample, checkpoint_times, checkpoints, insert_checkpoint, newest_checkpoint,
+    thin_checkpoints,
+};
 pub use cosignatures::{
     StoredCosignature, Witnessing, cosignatures_of, cosigned_checkpoints, forget_cosignatures, keep_cosignatures,
     newest_cosignature, set_witnessing, witnessing,

@@ -29,6 +29,7 @@ const DRIVERS: &[(&str, &str)] = &[
 both! {
     #[ignore = "needs the SDKs"]
     async fn real_clients_work_unmodified(gateway: TestGateway) {
+        gateway.leaves_any_open();
         for (driver, collector) in DRIVERS {
             let before = taken(&gateway);
             let report = drive(&gateway, driver, collector, &gateway.url).await;
@@ -40,6 +41,7 @@ both! {
 
     #[ignore = "needs the SDKs"]
     async fn real_clients_lose_and_double_nothing_when_they_must_come_again(gateway: TestGateway) {
+        gateway.leaves_any_open();
         for (driver, collector) in DRIVERS.iter().filter(|(driver, _)| !driver.starts_with("cloudevents")) {
             let before = taken(&gateway);
             let url = bad_road(&gateway.url).await;

@@ -134,6 +134,7 @@ both! {
     }
 
     async fn a_pull_is_decided_accounted_for_and_ends_with_the_consent(gateway: TestGateway) {
+        gateway.leaves_open(&[("helpdesk-us", 2), ("letterbox", 2), ("warehouse", 2)]);
         let key = gateway.key("shop-server").await;
         let address = format!("{}@example.org", gateway.canary("anna"));
         let who = by_email(&address);

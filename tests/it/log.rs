@@ -36,6 +36,7 @@ macro_rules! on_both {
     )*};
 }
 
+mod bundles;
 mod published;
 mod witnessed;
 
@@ -340,6 +341,7 @@ fn a_large_log_to_measure_with() {
         let house = log.open().await;
         println!("opened in {:?}", started.elapsed());
         house.close();
+        bundles::measure(&log);
         if let Some(folder) = option_env!("AMANAT_LOG_FOLDER") {
             std::fs::copy(log.folder.path().join("amanat.db"), std::path::Path::new(folder).join("amanat.db"))
                 .expect("copied");

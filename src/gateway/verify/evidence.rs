@@ -3,22 +3,23 @@
 
 use crate::audit::checkpoint::Verified;
 use crate::audit::evidence::{Evidence, Kind, contradict, fork_proof};
-use crate::audit::tree;
-use crate::storage::audit_log::StoredHashes;
-use crate::storage::{self, Connection};
-
-use super::known::Known;
+use crate::audit::note::VerifierKey;
+use crate::audit::tree::{self, HashSource};
 
 /// The strongest evidence there is, if the notes alone give any; what is stored is only used to prove
 /// one note with another.
-pub(super) fn of(connection: &mut Connection, known: &Known, size: u64) -> Vec<Evidence> {
-    let mut signed: Vec<(&Verified, &String)> = known.verified.iter().zip(&known.notes).collect();
+pub(super) fn of<S: HashSource>(
+    hashes: &S,
+    mut signed: Vec<(&Verified, &String)>,
+    log_keys: &[VerifierKey],
+    size: u64,
+) -> Vec<Evidence> {
     signed.sort_by_key(|(verified, _)| verified.checkpoint.size);
     let found = same_size(&signed)
-        .or_else(|| other_size(connection, &signed, size).unwrap_or_default())
+        .or_else(|| other_size(hashes, &signed, size).unwrap_or_default())
         .or_else(|| shorter(&signed, size));
     // What a stranger would not take for evidence is none.
-    found.filter(|evidence| evidence.judge(&known.log_keys).is_ok()).into_iter().collect()
+    found.filter(|evidence| evidence.judge(log_keys).is_ok()).into_iter().collect()
 }
 
 fn same_size(signed: &[(&Verified, &String)]) -> Option<Evidence> {
@@ -34,19 +35,19 @@ fn same_size(signed: &[(&Verified, &String)]) -> Option<Evidence> {
 }
 
 /// A note that the stored tree does not hold, and a later one that is signed over that tree.
-fn other_size(
-    connection: &mut Connection,
+fn other_size<S: HashSource>(
+    hashes: &S,
     signed: &[(&Verified, &String)],
     size: u64,
-) -> storage::Result<Option<Evidence>> {
+) -> std::result::Result<Option<Evidence>, S::Error> {
     let mut apart = None;
     for (verified, note) in signed.iter().filter(|(verified, _)| verified.checkpoint.size <= size) {
         let checkpoint = &verified.checkpoint;
-        let is_stored = tree::root(checkpoint.size, &StoredHashes::new(connection))? == checkpoint.root;
+        let is_stored = tree::root(checkpoint.size, hashes)? == checkpoint.root;
         match apart {
             None if !is_stored => apart = Some((checkpoint.size, *note)),
             Some((older, first)) if is_stored => {
-                let proof = fork_proof(older, checkpoint.size, &StoredHashes::new(connection))?;
+                let proof = fork_proof(older, checkpoint.size, hashes)?;
                 let why = format!(
                     "The tree of {} leaves that the second note signs has another root at {older} leaves than the first note.",
                     checkpoint.size
