@@ -203,7 +203,15 @@ impl Verifier {
     /// fed, not by which were seen.
     #[must_use]
     pub fn finish_with_rows(mut self, rows: [u64; 3]) -> Report {
-        self.sense.count_rows(rows, &mut self.findings);
+        // What a leaf names that cannot be read is not known, so nothing can be balanced.
+        let is_unread = |finding: &Finding| {
+            matches!(finding.code, Code::Malformed | Code::LeafMissing | Code::UnknownVersion | Code::UnknownEvent)
+        };
+        if self.findings.list.iter().any(is_unread) {
+            self.sense.forgo_balance();
+        } else {
+            self.sense.count_rows(rows, &mut self.findings);
+        }
         self.finish()
     }
 

@@ -71,7 +71,7 @@ impl Gateway {
         let is = self.database.look_at_clock().await.map_err(Error::store)?.is_some();
         if was != is {
             match self.clock_trouble() {
-                Some(why) => tracing::error!(why, "the clock is not believed"),
+                Some(reason) => tracing::error!(reason, "the clock is not believed"),
                 None => tracing::info!("the clock is believed again"),
             }
         }

@@ -175,7 +175,10 @@ impl Gateway {
                 })
             })
             .await?;
-            tracing::warn!(level, index, "a stored tile of the log was not what it is made of; it was made anew");
+            tracing::warn!(
+                place = format!("{level}/{index}"),
+                "a stored tile of the log was not what it is made of; it was made anew"
+            );
         }
         Ok(())
     }
@@ -217,14 +220,13 @@ fn tell(report: &Report) {
     let faults: Vec<&Finding> = report.findings.iter().filter(|finding| is_fault(finding)).collect();
     for finding in faults.iter().take(LINES) {
         tracing::error!(
-            finding = finding.code.as_str(),
+            code = finding.code.as_str(),
             place = ?finding.position,
-            text = %finding.text,
             "the audit log is damaged; `amanat audit verify` names every fault"
         );
     }
     if faults.len() > LINES {
-        tracing::error!(more = faults.len() - LINES, "the audit log is damaged in further places");
+        tracing::error!(count = faults.len() - LINES, "the audit log is damaged in further places");
     }
 }
 

@@ -261,6 +261,11 @@ impl Sense {
         }
     }
 
+    /// Leaves the sealed rows unbalanced.
+    pub(super) const fn forgo_balance(&mut self) {
+        self.is_sealed_checked = false;
+    }
+
     /// Takes the number of rows that there are in place of what was seen leaf by leaf.
     pub(super) fn count_rows(&mut self, rows: [u64; 3], findings: &mut Findings) {
         for (((gone, named), rows), class) in self.gone.iter_mut().zip(self.named).zip(rows).zip(Class::ALL) {

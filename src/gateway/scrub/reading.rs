@@ -79,6 +79,7 @@ pub(super) fn read(
     mut go_on: impl FnMut(u64) -> bool,
     save: impl Fn(ScrubState) -> Result<bool>,
 ) -> Result<Read> {
+    let began = Instant::now();
     let mut connection = house.settings.database.connect_to_read().map_err(Error::store)?;
     let state = audit_log::scrub_state(&mut connection).map_err(Error::store)?;
     let Begun { known, frontier, findings, head } = begin(&own_verification(house), &mut connection)?;
@@ -99,6 +100,9 @@ pub(super) fn read(
         None => (frontier.clone(), Verifier::new(Start { frontier, ..start })),
     };
     let mut reading = Reading::new(&mut connection, from, size)?;
+    if !rest(pace, began.elapsed(), || go_on(reading.position())) {
+        return Ok(Read::Until(reading.position()));
+    }
     let mut saved = Instant::now();
     loop {
         let began = Instant::now();
@@ -121,7 +125,11 @@ pub(super) fn read(
         }
     }
 
+    let began = Instant::now();
     let (report, wrong, head) = end(reading, verifier)?;
+    if !rest(pace, began.elapsed(), || go_on(head.size)) {
+        return Ok(Read::Until(head.size));
+    }
     if head.minimum_index != pruned {
         // Leaves went from under the reading; it begins anew.
         let is_ours = save(ScrubState { position: 0, progress: None, ..state })?;
