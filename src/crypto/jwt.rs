@@ -160,18 +160,7 @@ pub fn verify(token: &str, public_url: &str, keys: &[JwtPublicKey], now: Timesta
 }
 
 fn check(token: &str, public_url: &str, keys: &[JwtPublicKey], now: Timestamp) -> Option<AccessClaims> {
-    if token.len() > TOKEN_LIMIT {
-        return None;
-    }
-    let (message, signature) = token.rsplit_once('.')?;
-    let (header, claims) = message.split_once('.')?;
-
-    let mut header = members(header)?;
-    let kid = header.text("kid")?;
-    // Exactly these three: `jwk`, `crit`, `zip` and every other member is an attack or a mistake.
-    if header.text("alg")? != "EdDSA" || header.text("typ")? != TYPE || !header.0.is_empty() {
-        return None;
-    }
+    let Compact { message, kid, claims, signature } = Compact::split(token, TOKEN_LIMIT, TYPE)?;
     let key = keys.iter().find(|key| key.kid == kid)?;
     // The crate decodes leniently; only one spelling of a signature is ours.
     let canonical = BASE64URL_NOPAD.decode(signature.as_bytes()).ok()?;
@@ -206,6 +195,33 @@ fn check(token: &str, public_url: &str, keys: &[JwtPublicKey], now: Timestamp) -
         issued_at: Timestamp::from_second(issued).ok()?,
         expires_at: Timestamp::from_second(expires).ok()?,
     })
+}
+
+/// A compact JWS taken apart (RFC 7515 §3.1), its header looked at, its signature not.
+pub(super) struct Compact<'a> {
+    /// What is signed.
+    pub(super) message: &'a str,
+    pub(super) kid: String,
+    /// Still encoded.
+    pub(super) claims: &'a str,
+    /// Still encoded.
+    pub(super) signature: &'a str,
+}
+
+impl<'a> Compact<'a> {
+    /// Takes a token of this type apart; `None` if it is longer than `limit` bytes or none.
+    pub(super) fn split(token: &'a str, limit: usize, of: &str) -> Option<Self> {
+        if token.len() > limit {
+            return None;
+        }
+        let (message, signature) = token.rsplit_once('.')?;
+        let (header, claims) = message.split_once('.')?;
+        let mut header = members(header)?;
+        let kid = header.text("kid")?;
+        // Exactly these three: `jwk`, `crit`, `zip` and every other member is an attack or a mistake.
+        let is_ours = header.text("alg")? == "EdDSA" && header.text("typ")? == of && header.0.is_empty();
+        is_ours.then_some(Self { message, kid, claims, signature })
+    }
 }
 
 fn audience(public_url: &str) -> String {

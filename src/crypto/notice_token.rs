@@ -7,7 +7,7 @@ use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::jwt::{JwtPublicKey, members};
+use super::jwt::{Compact, JwtPublicKey, members};
 use super::signature::{Signing, verify_strict};
 
 /// How long a token is good, in seconds.
@@ -99,16 +99,7 @@ pub fn verify(
 }
 
 fn read(token: &str, issuer: &str, audience: &str, keys: &[[u8; 32]]) -> Option<(NoticeClaims, i64)> {
-    if token.len() > TOKEN_LIMIT {
-        return None;
-    }
-    let (message, signature) = token.rsplit_once('.')?;
-    let (header, claims) = message.split_once('.')?;
-    let mut header = members(header)?;
-    let kid = header.text("kid")?;
-    if header.text("alg")? != "EdDSA" || header.text("typ")? != TYPE || !header.0.is_empty() {
-        return None;
-    }
+    let Compact { message, kid, claims, signature } = Compact::split(token, TOKEN_LIMIT, TYPE)?;
     let key = keys.iter().find(|key| JwtPublicKey::new(**key).kid() == kid)?;
     let signature: [u8; 64] = BASE64URL_NOPAD.decode(signature.as_bytes()).ok()?.try_into().ok()?;
     verify_strict(key, message.as_bytes(), &signature).ok()?;

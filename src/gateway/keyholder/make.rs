@@ -46,20 +46,8 @@ impl Keyholder {
             wrapped: wrapped.to_bytes(),
             created_at,
         };
-        let audit = |class: Class| {
-            make_audit_key(
-                self.installation,
-                &self.source,
-                &keyring,
-                HOLDER_SUBJECT,
-                Owner::from(subject),
-                Id16::from(subject),
-                class,
-                now,
-            )
-        };
-        let (operation, operation_row) = audit(Class::Operation)?;
-        let (evidence, evidence_row) = audit(Class::Evidence)?;
+        let (operation, operation_row) = self.make_audit_key(&keyring, subject, Class::Operation, now)?;
+        let (evidence, evidence_row) = self.make_audit_key(&keyring, subject, Class::Evidence, now)?;
         Ok(NewPersonKeys {
             keys: Arc::new(PersonKeys {
                 subject,
@@ -121,20 +109,19 @@ impl Keyholder {
     /// [`Error::Protection`] when no randomness comes.
     pub fn make_audit_keys(&self, subject: SubjectId, now: Timestamp) -> Result<[StoredAuditKey; 2]> {
         let keyring = self.keyring();
-        let make = |class: Class| {
-            make_audit_key(
-                self.installation,
-                &self.source,
-                &keyring,
-                HOLDER_SUBJECT,
-                Owner::from(subject),
-                Id16::from(subject),
-                class,
-                now,
-            )
-            .map(|(_, row)| row)
-        };
+        let make = |class| self.make_audit_key(&keyring, subject, class, now).map(|(_, row)| row);
         Ok([make(Class::Operation)?, make(Class::Evidence)?])
+    }
+
+    fn make_audit_key(
+        &self,
+        keyring: &Keyring,
+        subject: SubjectId,
+        class: Class,
+        now: Timestamp,
+    ) -> Result<(HeldAuditKey, StoredAuditKey)> {
+        let (owner, id) = (Owner::from(subject), Id16::from(subject));
+        make_audit_key(self.installation, &self.source, keyring, HOLDER_SUBJECT, owner, id, class, now)
     }
 
     /// Makes a key of a case, package, document or task. `id` becomes the id of its row.

@@ -105,31 +105,23 @@ pub fn end_job(connection: &mut Connection, id: Id16) -> Result<()> {
 
 type JobRow = (Id16, String, i32, i32, Vec<u8>, i64, i64, String, Option<Id16>, Option<Micros>, Micros);
 
-const COLUMNS: (
-    key_job::id,
-    key_job::kind,
-    key_job::from_version,
-    key_job::to_version,
-    key_job::position,
-    key_job::total,
-    key_job::done,
-    key_job::state,
-    key_job::holder,
-    key_job::lease_until,
-    key_job::created_at,
-) = (
-    key_job::id,
-    key_job::kind,
-    key_job::from_version,
-    key_job::to_version,
-    key_job::position,
-    key_job::total,
-    key_job::done,
-    key_job::state,
-    key_job::holder,
-    key_job::lease_until,
-    key_job::created_at,
-);
+macro_rules! columns {
+    () => {
+        (
+            key_job::id,
+            key_job::kind,
+            key_job::from_version,
+            key_job::to_version,
+            key_job::position,
+            key_job::total,
+            key_job::done,
+            key_job::state,
+            key_job::holder,
+            key_job::lease_until,
+            key_job::created_at,
+        )
+    };
+}
 
 /// The job of a kind that has not ended.
 ///
@@ -138,7 +130,7 @@ const COLUMNS: (
 pub fn open_job(connection: &mut Connection, kind: &str) -> Result<Option<KeyJob>> {
     let row: Option<JobRow> = on!(connection, c => key_job::table
         .filter(key_job::kind.eq(kind).and(key_job::state.ne("ended")))
-        .select(COLUMNS)
+        .select(columns!())
         .first(c)
         .optional())?;
     row.map(stored_job).transpose()
@@ -149,7 +141,7 @@ pub fn open_job(connection: &mut Connection, kind: &str) -> Result<Option<KeyJob
 /// # Errors
 /// When the store cannot be read.
 pub fn job(connection: &mut Connection, id: Id16) -> Result<Option<KeyJob>> {
-    let row: Option<JobRow> = on!(connection, c => key_job::table.find(id).select(COLUMNS).first(c).optional())?;
+    let row: Option<JobRow> = on!(connection, c => key_job::table.find(id).select(columns!()).first(c).optional())?;
     row.map(stored_job).transpose()
 }
 
