@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::evidence::Evidence;
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal $severity:ident;)*) => {
         /// The closed list of findings.
@@ -298,6 +300,9 @@ pub struct Report {
     pub newest: Option<u64>,
     /// Everything that was found, by position.
     pub findings: Vec<Finding>,
+    /// Notes of the log that contradict each other, for files of their own.
+    #[serde(skip)]
+    pub evidence: Vec<Evidence>,
 }
 
 impl Report {
@@ -317,6 +322,7 @@ impl Report {
             anchored_to: None,
             newest: None,
             findings: Vec::new(),
+            evidence: Vec::new(),
         }
     }
 

@@ -6,9 +6,11 @@
 //! of `crypto` it uses `mac` and `signature` and nothing else.
 
 pub mod attest;
+pub mod bundle;
 pub(crate) mod cbor;
 pub mod checkpoint;
 pub mod clock;
+pub mod evidence;
 pub mod finding;
 pub mod leaf;
 pub mod note;
@@ -19,6 +21,7 @@ pub mod tile;
 pub mod tree;
 pub mod trust;
 pub mod verify;
+pub mod witness;
 
 pub use cbor::Malformed;
 

@@ -1,24 +1,27 @@
 //! `amanat audit`: verify the log, take its checkpoint, prove an entry. None of that needs a key, and
 //! none of it changes the store. What an operator must say to the log has a file of its own.
 
+mod export;
 mod prune;
 pub(super) mod report;
 mod resume;
+mod witness;
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::audit::evidence::Evidence;
 use crate::audit::finding::Report;
 use crate::audit::trust::Trust;
 use crate::domain::id::EntryId;
 use crate::gateway::Error;
 use crate::gateway::prove::{StoredLog, Wanted};
 use crate::gateway::source::Source;
-use crate::gateway::verify::{Verification, verify, verify_proof};
+use crate::gateway::verify::{BundleVerification, Verification, notes_of_bundle, verify, verify_bundle, verify_proof};
 use crate::storage::Location;
 
 use super::{Context, Failure};
@@ -41,13 +44,20 @@ pub(super) enum AuditCommand {
     Prove(Prove),
     Resume(resume::Resume),
     Prune(prune::Prune),
+    /// Takes the log out of the house: a bundle that anybody can verify offline, or lines for other
+    /// systems.
+    Export(export::Export),
+    /// Prints the verifier key of the log, for the trust policies of witnesses and verifiers.
+    Vkey,
+    Witness(witness::WitnessArguments),
 }
 
 /// What to verify, and against what.
 #[derive(Args)]
 pub(super) struct Verify {
-    /// A database (`sqlite:PATH` or a PostgreSQL URL) or a `.tlog-proof` file; the configured
-    /// database if nothing is named.
+    /// A database (`sqlite:PATH` or a PostgreSQL URL), a bundle (the file, or the folder it was
+    /// unpacked to), a `.tlog-proof` file or an evidence file; the configured database if nothing is
+    /// named.
     source: Option<String>,
     /// A checkpoint saved before; may be given several times.
     #[arg(long, value_name = "FILE")]
@@ -55,12 +65,18 @@ pub(super) struct Verify {
     /// A trust policy: the keys of the log and of the witnesses to believe.
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
+    /// Another bundle of the same log: finds two signed views that cannot both be true.
+    #[arg(long, value_name = "BUNDLE")]
+    against: Option<PathBuf>,
     /// How old the newest entry may be, such as `24h`.
     #[arg(long, value_name = "TIME", value_parser = age)]
     max_age: Option<Duration>,
     /// Also checks that every business row has its entry.
     #[arg(long)]
     business: bool,
+    /// The folder for evidence files, written where signed notes contradict each other.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    evidence: PathBuf,
     /// Prints the report as JSON.
     #[arg(long)]
     json: bool,
@@ -85,6 +101,12 @@ pub(super) struct Prove {
 
 pub(super) async fn run(command: AuditCommand, context: &Context) -> Result<u8, Failure> {
     let work: Box<dyn FnOnce() -> Result<u8, Failure> + Send> = match command {
+        AuditCommand::Export(wanted) => return export::run(wanted, context).await,
+        AuditCommand::Witness(wanted) => return witness::run(wanted).await,
+        AuditCommand::Vkey => {
+            let location = data_store(context)?;
+            Box::new(move || print(&format!("{}\n", StoredLog::open(&location)?.verifier()?)).map(|()| 0))
+        }
         AuditCommand::Verify(wanted) => {
             let verification = Sourced::of(wanted, context)?;
             Box::new(move || verification.run())
@@ -144,22 +166,41 @@ fn no_proof(error: Error) -> Failure {
 /// A verification with everything read that it needs.
 struct Sourced {
     what: What,
+    evidence: PathBuf,
     is_json: bool,
 }
 
 enum What {
     Database(Box<Verification>),
+    Bundle(Box<BundleVerification>),
     Proof { text: String, trust: Option<Trust>, maximum_age: Option<Duration> },
+    Evidence(Evidence, Trust),
 }
 
 impl Sourced {
     fn of(wanted: Verify, context: &Context) -> Result<Self, Failure> {
         let trust = wanted.trust.as_deref().map(read_trust).transpose()?;
-        let checkpoints = wanted
+        let now = Source::default().now();
+        let mut checkpoints = wanted
             .checkpoint
             .iter()
             .map(|path| Ok((path.display().to_string(), read(path)?)))
             .collect::<Result<Vec<_>, Failure>>()?;
+        if let Some(source) = wanted.source.as_ref().filter(|source| is_bundle(Path::new(source))) {
+            let what = What::Bundle(Box::new(BundleVerification {
+                bundle: source.into(),
+                against: wanted.against,
+                checkpoints,
+                trust,
+                maximum_age: wanted.max_age,
+                now,
+            }));
+            return Ok(Self { what, evidence: wanted.evidence, is_json: wanted.json });
+        }
+        if let Some(path) = &wanted.against {
+            let notes = notes_of_bundle(path)?;
+            checkpoints.extend(notes.map_err(|text| Failure::new(format!("{}: {text}", path.display())))?);
+        }
         let (database, keys, memory) = match &wanted.source {
             None => {
                 let loaded = context.load()?;
@@ -175,10 +216,22 @@ impl Sourced {
                 if bytes.starts_with(b"SQLite format 3\0") {
                     (Location::Sqlite(source.into()), None, None)
                 } else {
-                    let text = String::from_utf8(bytes)
-                        .map_err(|_| Failure::with_exit(2, format!("{source} is neither a database nor a proof")))?;
-                    let what = What::Proof { text, trust, maximum_age: wanted.max_age };
-                    return Ok(Self { what, is_json: wanted.json });
+                    if wanted.against.is_some() {
+                        return Err(Failure::with_exit(2, "--against holds a bundle against a bundle or a database"));
+                    }
+                    let what = match (Evidence::parse(&bytes), trust) {
+                        (Ok(evidence), Some(trust)) => What::Evidence(evidence, trust),
+                        (Ok(_), None) => {
+                            return Err(Failure::with_exit(2, "evidence is judged with the log's key: name --trust"));
+                        }
+                        (Err(_), trust) => {
+                            let text = String::from_utf8(bytes).map_err(|_| {
+                                Failure::with_exit(2, format!("{source} is no database, bundle or proof"))
+                            })?;
+                            What::Proof { text, trust, maximum_age: wanted.max_age }
+                        }
+                    };
+                    return Ok(Self { what, evidence: wanted.evidence, is_json: wanted.json });
                 }
             }
         };
@@ -189,18 +242,20 @@ impl Sourced {
             checkpoints,
             trust,
             maximum_age: wanted.max_age,
-            now: Source::default().now(),
+            now,
             business: wanted.business,
         };
-        Ok(Self { what: What::Database(Box::new(verification)), is_json: wanted.json })
+        Ok(Self { what: What::Database(Box::new(verification)), evidence: wanted.evidence, is_json: wanted.json })
     }
 
     fn run(self) -> Result<u8, Failure> {
         let report = match self.what {
-            What::Database(verification) => verify_with_progress(&verification)?,
+            What::Database(verification) => with_progress(|progress| verify(&verification, progress))?,
+            What::Bundle(verification) => with_progress(|progress| verify_bundle(&verification, progress))?,
             What::Proof { text, trust, maximum_age } => {
                 verify_proof(&text, trust.as_ref(), maximum_age, Source::default().now())
             }
+            What::Evidence(evidence, trust) => evidence.report(trust.logs()),
         };
         let text = if self.is_json {
             serde_json::to_string(&report).map_err(|error| Failure::new(error.to_string()))? + "\n"
@@ -208,24 +263,43 @@ impl Sourced {
             report::text(&report)
         };
         print(&text)?;
+        for evidence in &report.evidence {
+            let path = crate::gateway::evidence::write(&self.evidence, evidence)?;
+            eprintln!("evidence was written to {}", path.display());
+        }
         Ok(report.exit)
     }
 }
 
+fn with_progress(
+    work: impl FnOnce(&mut dyn FnMut(u64, u64)) -> crate::gateway::Result<Report>,
+) -> Result<Report, Failure> {
+    let bar = progress_bar();
+    let report = work(&mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    Ok(report?)
+}
+
 /// A bar is drawn on a terminal only, so that scripts and files get the report and nothing else.
-fn verify_with_progress(verification: &Verification) -> Result<Report, Failure> {
+fn progress_bar() -> ProgressBar {
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     if let Ok(style) =
         ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} entries, {per_sec}, {eta} left")
     {
         bar.set_style(style);
     }
-    let report = verify(verification, |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    });
-    bar.finish_and_clear();
-    Ok(report?)
+    bar
+}
+
+/// A folder, or a file that begins as archives do.
+fn is_bundle(path: &Path) -> bool {
+    let mut start = [0; 4];
+    path.is_dir()
+        || std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok()
+            && start.starts_with(b"PK")
 }
 
 fn data_store(context: &Context) -> Result<Location, Failure> {

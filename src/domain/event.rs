@@ -179,11 +179,11 @@ events! {
     103 LogPruned                  "log.pruned"                S ""     "d"    "1,3,4,8,12"       3004  4 raised;
     104 LogKeyRotated              "log.key_rotated"           S "i"    "d"    "6,9,16"           3004  3 reserved;
     105 LogAnchored                "log.anchored"              S ""     "df"   "7(2)"             6003  1 reserved;
-    106 LogTrustChanged            "log.trust_changed"         S "i"    "d"    "2"                3004  3 reserved;
-    107 LogUnwitnessed             "log.unwitnessed"           S ""     "f"    "7,11"             6003 99 reserved;
-    108 LogWitnessed               "log.witnessed"             S ""     "d"    "7,12"             6003 99 reserved;
+    106 LogTrustChanged            "log.trust_changed"         S "i"    "d"    "2"                3004  3 raised;
+    107 LogUnwitnessed             "log.unwitnessed"           S ""     "f"    "7,11"             6003 99 raised;
+    108 LogWitnessed               "log.witnessed"             S ""     "d"    "7,12"             6003 99 raised;
     109 LogVerified                "log.verified"              S ""     "df"   "7,8(4)"           6003  2 raised;
-    110 LogExported                "log.exported"              S "ai"   "d"    "2,4,7"            6003  2 reserved;
+    110 LogExported                "log.exported"              S "ai"   "d"    "2,4,7"            6003  2 raised;
     120 ClockRegressed             "clock.regressed"           S ""     "d"    "11,12"            6003 99 raised;
     121 ClockLeapt                 "clock.leapt"               S ""     "dr"   "11,12"            6003 99 raised;
     122 ClockCorrected             "clock.corrected"           S "i"    "d"    "6,11,12,13"       3004  3 raised;
@@ -216,7 +216,7 @@ events! {
     313 SuppressionLifted          "suppression.lifted"        E "Sa"   "d"    ""                 3004  8 raised;
     320 SignalApplied              "signal.applied"            E "s"    "d"    ""                 3004  3 reserved;
     321 SignalRefused              "signal.refused"            E "s"    "r"    ""                 3004  3 reserved;
-    331 ReceiptIssued              "receipt.issued"            E "sr"   "d"    ""                 6003  1 reserved;
+    331 ReceiptIssued              "receipt.issued"            E "sr"   "d"    ""                 6003  1 raised;
     400 DecisionGranted            "decision.granted"          O "s"    "d"    ""                 6003  2 raised;
     401 DecisionRefused            "decision.refused"          O "s"    "r"    ""                 6003  2 raised;
     410 DisclosureReleased         "disclosure.released"       E "S"    "d"    ""                 6003  2 raised;

@@ -34,6 +34,9 @@ pub enum Error {
     /// The root key is missing, foreign or malformed.
     #[error("the root key cannot be used: {0}")]
     RootKey(String),
+    /// The trust policy cannot be used.
+    #[error("the trust policy cannot be used: {0}")]
+    Trust(String),
     /// The policy is refused whole.
     #[error("the policy has {} mistakes", .0.len())]
     Policy(Vec<policy::Mistake>),

@@ -12,6 +12,8 @@ pub mod consent;
 pub mod disclose;
 pub mod dispatch;
 pub mod erase;
+pub mod evidence;
+pub mod export;
 pub mod housekeeping;
 pub mod identifiers;
 pub mod import;
@@ -30,11 +32,14 @@ pub mod source;
 pub mod subject_request;
 pub mod tokens;
 pub mod verify;
+pub mod witness;
 
 mod error;
 mod leaf;
 mod lease;
 mod meeting;
+mod opened;
+mod rendering;
 mod set_up;
 
 use std::collections::BTreeMap;
@@ -54,6 +59,7 @@ use crate::storage::{Connection, Database, Location};
 
 pub use error::{Error, Result};
 pub use leaf::{HeldAuditKey, LeafBuilder};
+pub use rendering::LeafBytes;
 
 use self::keyholder::Keyholder;
 use self::person::Person;
@@ -88,6 +94,8 @@ pub struct Rooms {
     pub journal: journal::Journal,
     /// What this process signed, saw and refused of the log.
     pub log: checkpoint::LogWatch,
+    /// Who is asked to cosign the log.
+    pub witnesses: witness::Witnesses,
     /// This process.
     pub instance: InstanceId,
     /// Where the root keys come from.
@@ -125,10 +133,14 @@ pub struct Settings {
     pub journal: Vec<PathBuf>,
     /// How long opened keys live.
     pub key_life: Duration,
+    /// Whether anyone may read the entries of the log, not only its hashes.
+    pub public_entries: bool,
     /// How often a checkpoint is published.
     pub checkpoint_every: Duration,
     /// How often an idle log gets a heartbeat.
     pub heartbeat_every: Duration,
+    /// Who is asked to cosign the log, and how many must.
+    pub trust: witness::TrustSettings,
     /// Length of a whole try of a delivery.
     pub delivery_time_limit: Duration,
     /// How long a claimed promise belongs to its instance.

@@ -39,6 +39,7 @@ pub(super) async fn open(
     clock: Belief,
 ) -> Result<Gateway> {
     let policy = crate::policy::load(&files, &KnownNotices::new()).map_err(Error::Policy)?;
+    let witnesses = super::witness::Witnesses::of(&settings.trust)?;
     migrate(&settings)?;
     let store = KeyStore::open(&settings.keys, 2).map_err(Error::keys)?;
     let (installation, stores) = belong_together(&settings, &source)?;
@@ -72,6 +73,7 @@ pub(super) async fn open(
         policy: ArcSwap::from_pointee(PolicyInForce::new(policy.clone(), Terms::new(rows), files.clone())),
         tokens: ArcSwap::from_pointee(Tokens::default()),
         origin,
+        witnesses,
         instance,
         root_source,
         key_work: tokio::sync::Mutex::new(()),
@@ -100,6 +102,7 @@ impl Gateway {
     /// tokens.
     async fn begin(&self, policy: Policy, files: Files, clock: Belief) -> Result<()> {
         self.check_log(clock).await?;
+        self.check_witnesses().await?;
         let head = self.database.read(audit_log::head).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
         if head.size == 0 {
             self.open_log(&policy).await?;

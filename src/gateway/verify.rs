@@ -4,7 +4,9 @@
 //! stored hash, and holds one page of leaves in memory at a time. Deliberately absent: a [`Gateway`](super::Gateway)
 //! (`super::Gateway`); an auditor with a copy of the data file has none.
 
+mod bundle;
 mod business;
+mod evidence;
 mod known;
 mod leaves;
 mod proof;
@@ -17,16 +19,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::audit::attest::{Freshness, attest};
-use crate::audit::finding::{Code, Finding, Report};
+use crate::audit::finding::{Code, Finding, Report, Severity};
 use crate::audit::receipt::TrustSource;
 use crate::audit::tree::Frontier;
 use crate::audit::trust::Trust;
 use crate::audit::verify::{Start, Verifier};
-use crate::storage::audit_log::{self, LogHead};
+use crate::storage::audit_log::{self, LogHead, StoredHashes};
 use crate::storage::{self, Connection, Location};
 
+pub use self::bundle::{BundleVerification, notes_of_bundle, verify_bundle};
 pub(in crate::gateway) use self::business::Business;
 use self::known::Known;
+pub(in crate::gateway) use self::known::claimed_keys;
 pub(in crate::gateway) use self::leaves::{Reading, partitions};
 pub(in crate::gateway) use self::tiles::WrongTile;
 use super::checkpoint::frontier_at;
@@ -125,6 +129,10 @@ fn pass(
         attest(&mut report, &known.verified, trust, source, freshness(verification.maximum_age, verification.now));
     }
     report.conclude();
+    if report.findings.iter().any(|finding| finding.severity == Severity::Forked) {
+        let signed = known.verified.iter().zip(&known.notes).collect();
+        report.evidence = evidence::of(&StoredHashes::new(connection), signed, &known.log_keys, total);
+    }
     Ok(report)
 }
 

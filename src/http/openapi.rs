@@ -17,6 +17,7 @@ use super::api;
         api::consents::record,
         api::consents::show,
         api::consents::withdraw,
+        api::consents::receipt,
         api::decisions::decide,
         api::disclosures::disclose,
         api::subject_requests::open,
@@ -30,6 +31,14 @@ use super::api;
         api::policy::keys,
         api::policy::global_privacy_control,
         api::tokens::exchange,
+        api::audit::checkpoint,
+        api::audit::tile,
+        api::audit::entries,
+        api::audit::entry,
+        api::audit::proof,
+        api::audit::consistency,
+        api::audit::status,
+        api::audit::events,
     )
 )]
 pub struct Document;

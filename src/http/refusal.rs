@@ -22,6 +22,7 @@ impl From<Error> for Problem {
             | Error::Protection(_)
             | Error::Leaf(_)
             | Error::RootKey(_)
+            | Error::Trust(_)
             | Error::Policy(_)
             | Error::LogRefused { .. }
             | Error::File { .. } => Self::new(Code::Internal),

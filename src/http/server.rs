@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
+use actix_web::guard::fn_guard;
 use actix_web::{App as Routes, HttpServer, web};
 
 use super::app::App;
+use super::collect::route;
 use super::{collect_door, routes};
 
 /// Threads for blocking work of one worker at most.
@@ -23,6 +25,13 @@ pub fn start(app: Arc<App>, listener: TcpListener, workers: Option<usize>, grace
     let mut server = HttpServer::new(move || {
         Routes::new()
             .app_data(data.clone())
+            // First, because they are called a thousand times as often as all others together, and
+            // each pattern of the table that is tried before costs as much as parsing an event.
+            .service(
+                web::scope("")
+                    .guard(fn_guard(|context| route::find(context.head().uri.path()).is_some()))
+                    .default_service(web::route().to(collect_door::serve)),
+            )
             .configure(super::openapi::page)
             .configure(routes::configure)
             .default_service(web::route().to(collect_door::serve))

@@ -2,6 +2,7 @@
 
 mod business;
 mod checkpoints;
+mod cosignatures;
 mod leaves;
 mod parts;
 mod prune;
@@ -20,7 +21,14 @@ use super::sql_types::{Id16, Instant, Micros, Uuid16};
 use super::{Connection, Error, LeafRow, Result};
 
 pub use business::{AuditedTable, entries_of_events, entries_of_rows, entries_with_subject_part, rows_without_leaf};
-pub use checkpoints::{checkpoint_sample, checkpoints, insert_checkpoint, newest_checkpoint, thin_checkpoints};
+pub use checkpoints::{
+    checkpoint_notes, checkpoint_sample, checkpoint_times, checkpoints, insert_checkpoint, newest_checkpoint,
+    thin_checkpoints,
+};
+pub use cosignatures::{
+    StoredCosignature, Witnessing, cosignatures_of, cosigned_checkpoints, forget_cosignatures, keep_cosignatures,
+    newest_cosignature, set_witnessing, witnessing,
+};
 pub use leaves::{StoredLeaf, bare_leaf, entries, leaf_of_entry, leaves, leaves_of_events, stored_size};
 pub use parts::{
     StoredPart, count_parts_of, delete_parts, delete_parts_before, delete_system_parts_below, part_classes_between,

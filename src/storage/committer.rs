@@ -33,8 +33,9 @@ use super::{
 const LEAVES_PER_BATCH: usize = 1_024;
 /// How long a commit of unknown outcome is asked for.
 const READ_BACK: Duration = Duration::from_secs(30);
-/// A write-ahead log above this many bytes is truncated by the writer itself.
-const WAL_LIMIT: u64 = 128 << 20;
+/// A write-ahead log above this many bytes is begun anew as soon as little of it is left to copy, and
+/// above twice as many in any case.
+const WAL_LIMIT: u64 = 192 << 20;
 
 /// The writer touches the pages of every index; readers come for one person and need little.
 const WRITER_CACHE: &str = "PRAGMA cache_size = -16384";
@@ -298,15 +299,15 @@ impl Writer {
         Ok(any.then_some(outcomes))
     }
 
-    /// Keeps the write-ahead log of SQLite short. Under constant load the checkpointer never catches
-    /// up, so above the limit the writer waits for the readers and begins the log anew.
+    /// Keeps the write-ahead log of SQLite short. Under constant load the checkpointer never copies
+    /// all of it, so above the limit the writer copies the rest, waits for the readers and begins the
+    /// log anew.
     fn keep_log_short(&mut self) {
         let Some(checkpointer) = &mut self.checkpointer else { return };
         let length = checkpointer.log_length();
         checkpointer.note_length(length);
-        if length > WAL_LIMIT
-            && let Err(error) = self.connection.execute_script("PRAGMA wal_checkpoint(TRUNCATE)")
-        {
+        let is_long = length > WAL_LIMIT && (length > 2 * WAL_LIMIT || checkpointer.has_caught_up());
+        if is_long && let Err(error) = self.connection.execute_script("PRAGMA wal_checkpoint(TRUNCATE)") {
             tracing::debug!(error = crate::telemetry::cause(&error), "the write-ahead log could not be begun anew now");
         }
     }

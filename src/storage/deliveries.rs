@@ -1,5 +1,7 @@
 //! Promises: one record for one recipient and one purpose, due until settled.
 
+use diesel::dsl::sql;
+use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Bool, Integer, SmallInt, Text};
 
@@ -133,7 +135,7 @@ impl DeliveryState {
 pub fn cancel_all(connection: &mut Connection, subjects: &[SubjectId], reason: &str, at: Micros) -> Result<usize> {
     let keys: Vec<Id16> = subjects.iter().copied().map(Id16::from).collect();
     Ok(on!(connection, c => diesel::update(
-        delivery::table.filter(delivery::subject.eq_any(keys).and(delivery::state.eq(DeliveryState::Due.code()))))
+        delivery::table.filter(delivery::subject.eq_any(keys).and(open()).and(due())))
         .set((
             delivery::state.eq(DeliveryState::Dropped.code()),
             delivery::reason.eq(Some(reason)),
@@ -150,7 +152,7 @@ pub fn cancel_all(connection: &mut Connection, subjects: &[SubjectId], reason: &
 pub fn on_the_wire(connection: &mut Connection, subjects: &[SubjectId], now: Micros) -> Result<Vec<StoredDelivery>> {
     // Few are on the wire at any time, so all of them are read: somebody's own are many more.
     let rows: Vec<DeliveryRow> = on!(connection, c => delivery::table
-        .filter(on_wire().and(delivery::lease_until.gt(now)))
+        .filter(on_the_way().and(delivery::lease_until.gt(now)))
         .order(delivery::lease_until)
         .select(DeliveryRow::as_select())
         .load(c))?;
@@ -392,12 +394,24 @@ pub enum RecipientState {
 }
 
 // Literals, because a partial index serves a query only if its condition stands there literally.
-fn open() -> diesel::expression::SqlLiteral<Bool> {
-    diesel::dsl::sql("delivery.state IN (0, 1)")
+// Literals, because a partial index serves a query only if its condition stands there literally.
+
+/// Due or on the wire.
+pub(super) fn open() -> SqlLiteral<Bool> {
+    sql("delivery.state IN (0, 1)")
 }
 
-fn on_wire() -> diesel::expression::SqlLiteral<Bool> {
-    diesel::dsl::sql("delivery.state = 1")
+/// Neither due nor on the wire.
+pub(super) fn settled() -> SqlLiteral<Bool> {
+    sql("delivery.state NOT IN (0, 1)")
+}
+
+pub(super) fn due() -> SqlLiteral<Bool> {
+    sql("delivery.state = 0")
+}
+
+pub(super) fn on_the_way() -> SqlLiteral<Bool> {
+    sql("delivery.state = 1")
 }
 
 #[derive(Queryable, Selectable)]

@@ -34,6 +34,7 @@ pub mod subject_requests;
 pub mod subjects;
 pub mod terms;
 pub mod tokens;
+pub mod witness;
 
 pub use backend::{Connection, Location};
 pub use database::{Database, Head, Options};

@@ -8,13 +8,15 @@
 
 use std::collections::BTreeMap;
 
+use diesel::dsl::sql;
+use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Bool, SmallInt, Text};
 
 use crate::domain::id::{DeliveryId, InstanceId, RecipientId, SubjectId};
 
 use super::backend::on;
-use super::deliveries::{DeliveryRow, DeliveryState, StoredDelivery, stored};
+use super::deliveries::{DeliveryRow, DeliveryState, StoredDelivery, due, on_the_way, open, stored};
 use super::schema::delivery;
 use super::sql_types::{Id16, Instant, Micros, Uuid16};
 use super::{Connection, Result};
@@ -131,7 +133,7 @@ fn left_on_the_wire(
 ) -> Result<Vec<StoredDelivery>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows: Vec<DeliveryRow> = on!(connection, c => delivery::table
-        .filter(sending()
+        .filter(on_the_way()
             .and(delivery::recipient.eq(recipient.as_str()))
             .and(delivery::lease_until.le(now)))
         .order(delivery::lease_until)
@@ -443,27 +445,12 @@ pub fn replay(connection: &mut Connection, ids: &[DeliveryId], at: Micros) -> Re
         .execute(c))?)
 }
 
-// Literals, because a partial index serves a query only if its condition stands there literally.
-fn open() -> diesel::expression::SqlLiteral<Bool> {
-    diesel::dsl::sql("delivery.state IN (0, 1)")
-}
-
-fn due() -> diesel::expression::SqlLiteral<Bool> {
-    diesel::dsl::sql("delivery.state = 0")
-}
-
-fn sending() -> diesel::expression::SqlLiteral<Bool> {
-    diesel::dsl::sql("delivery.state = 1")
-}
-
-fn dead_letter() -> diesel::expression::SqlLiteral<Bool> {
-    diesel::dsl::sql("delivery.state = 4")
+fn dead_letter() -> SqlLiteral<Bool> {
+    sql("delivery.state = 4")
 }
 
 /// Whether no earlier promise to the same recipient about the same person is open.
-fn is_first() -> diesel::expression::SqlLiteral<Bool> {
-    diesel::dsl::sql(
-        "NOT EXISTS (SELECT 1 FROM delivery AS earlier WHERE earlier.subject = delivery.subject \
-         AND earlier.recipient = delivery.recipient AND earlier.state IN (0, 1) AND earlier.id < delivery.id)",
-    )
+fn is_first() -> SqlLiteral<Bool> {
+    sql("NOT EXISTS (SELECT 1 FROM delivery AS earlier WHERE earlier.subject = delivery.subject \
+         AND earlier.recipient = delivery.recipient AND earlier.state IN (0, 1) AND earlier.id < delivery.id)")
 }

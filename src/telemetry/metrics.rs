@@ -121,7 +121,10 @@ impl Figures {
 }
 
 /// Starts counting in this process.
-pub(super) fn install() -> Result<Figures, Error> {
+///
+/// # Errors
+/// A second start.
+pub fn install() -> Result<Figures, Error> {
     let recorder = keeping_to_the_table()?;
     let figures = Figures(recorder.inner.handle());
     ::metrics::set_global_recorder(recorder).map_err(|_| Error::AlreadyStarted)?;

@@ -1,7 +1,6 @@
 //! The unmodified SDKs against a gateway on loopback. They need what `tests/run --set-up` installs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,8 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::both;
-use crate::harness::TestGateway;
 use crate::harness::store::Store;
+use crate::harness::{TestGateway, client_tool};
 
 /// A driver and the collector whose key it is given.
 const DRIVERS: &[(&str, &str)] = &[
@@ -29,6 +28,7 @@ const DRIVERS: &[(&str, &str)] = &[
 both! {
     #[ignore = "needs the SDKs"]
     async fn real_clients_work_unmodified(gateway: TestGateway) {
+        gateway.leaves_any_open();
         for (driver, collector) in DRIVERS {
             let before = taken(&gateway);
             let report = drive(&gateway, driver, collector, &gateway.url).await;
@@ -40,6 +40,7 @@ both! {
 
     #[ignore = "needs the SDKs"]
     async fn real_clients_lose_and_double_nothing_when_they_must_come_again(gateway: TestGateway) {
+        gateway.leaves_any_open();
         for (driver, collector) in DRIVERS.iter().filter(|(driver, _)| !driver.starts_with("cloudevents")) {
             let before = taken(&gateway);
             let url = bad_road(&gateway.url).await;
@@ -57,18 +58,10 @@ fn taken(gateway: &TestGateway) -> i64 {
 /// Runs a driver to its end and gives its report.
 async fn drive(gateway: &TestGateway, driver: &str, collector: &str, url: &str) -> Value {
     let key = gateway.key(collector).await;
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let folder = std::env::var_os("AMANAT_TEST_CLIENTS").map_or_else(|| root.join("tests/clients"), PathBuf::from);
-    let program = match driver.ends_with(".py") {
-        true => std::env::var_os("AMANAT_TEST_PYTHON")
-            .map_or_else(|| root.join("target/clients/python/bin/python"), PathBuf::from),
-        false => {
-            std::env::var_os("AMANAT_TEST_NODE").map_or_else(|| folder.join("node_modules/.bin/node"), PathBuf::from)
-        }
-    };
+    let (program, path) = client_tool(driver);
     let mut command = Command::new(&program);
     command
-        .arg(folder.join(driver))
+        .arg(path)
         .args([url, &key])
         .env("CANARY_USER_ID", gateway.canary("user"))
         .env("CANARY_ANONYMOUS_ID", gateway.canary("device"))

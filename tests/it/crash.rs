@@ -49,6 +49,7 @@ fn killing_the_database_loses_nothing() {
         });
         sent.send_again(&installed.url);
     }
+    sent.send_all_again(&installed.url);
     conclude(&mut installed, &database, &sent);
 }
 
@@ -71,6 +72,7 @@ fn two_gateways_on_one_database_keep_one_log() {
         second.start();
         sent.send_again(&second.url);
     }
+    sent.send_all_again(&second.url);
     assert_eq!(second.stop(), Some(0), "{}", second.said());
     let mut store = open(&database);
     assert_eq!(store.count("audit_log"), 1, "one log");
@@ -130,14 +132,19 @@ fn kill_again_and_again(installed: &mut Installed, database: &str) {
     let sent = Sent::new(installed.key("shop-server"));
     installed.start();
     let url = installed.url.clone();
-    for _ in 0..rounds(4, 200) {
+    let kills = rounds(4, 200);
+    for kill in 1..=kills {
         sent.load(&[&url], || {
             std::thread::sleep(dice(50, 600));
             installed.kill();
         });
         installed.start();
         sent.send_again(&url);
+        if kill % 20 == 0 {
+            eprintln!("{database}: killed {kill} of {kills} times");
+        }
     }
+    sent.send_all_again(&url);
     conclude(installed, database, &sent);
 }
 
@@ -161,6 +168,8 @@ struct Sent {
     key: String,
     /// Message id → (body of the event, whether it was answered with success).
     events: std::sync::Mutex<BTreeMap<String, (Value, bool)>>,
+    /// Message ids that were not sent again yet.
+    new: std::sync::Mutex<Vec<String>>,
     number: AtomicU64,
     later: AtomicU64,
     broken: AtomicU64,
@@ -181,6 +190,7 @@ impl Sent {
         Arc::new(Self {
             key,
             events: std::sync::Mutex::default(),
+            new: std::sync::Mutex::default(),
             number: AtomicU64::new(0),
             later: AtomicU64::new(0),
             broken: AtomicU64::new(0),
@@ -233,6 +243,7 @@ impl Sent {
         for (id, event) in &events {
             known.insert(id.clone(), (event.clone(), false));
         }
+        self.new.lock().expect("new").extend(events.iter().map(|(id, _)| id.clone()));
         events
     }
 
@@ -269,14 +280,28 @@ impl Sent {
         true
     }
 
-    /// Sends everything again: what was acknowledged must be a duplicate, the rest may be either.
+    /// Sends again what is new since the last time: what was acknowledged must be a duplicate, the
+    /// rest may be either.
     fn send_again(&self, url: &str) {
-        let all: Vec<(String, Value)> =
-            self.events.lock().expect("events").iter().map(|(id, (event, _))| (id.clone(), event.clone())).collect();
+        let new = std::mem::take(&mut *self.new.lock().expect("new"));
+        self.send_these(url, &new);
+    }
+
+    /// Sends everything again, from the first event on.
+    fn send_all_again(&self, url: &str) {
+        let all: Vec<String> = self.events.lock().expect("events").keys().cloned().collect();
+        self.send_these(url, &all);
+    }
+
+    fn send_these(&self, url: &str, ids: &[String]) {
+        let batches: Vec<Vec<(String, Value)>> = {
+            let known = self.events.lock().expect("events");
+            ids.chunks(100).map(|ids| ids.iter().map(|id| (id.clone(), known[id].0.clone())).collect()).collect()
+        };
         self.runtime.block_on(async {
-            for batch in all.chunks(100) {
+            for batch in batches {
                 let deadline = Instant::now() + Duration::from_secs(60);
-                while !self.post(url, batch.to_vec()).await {
+                while !self.post(url, batch.clone()).await {
                     assert!(Instant::now() < deadline, "what was sent before is not taken again");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }

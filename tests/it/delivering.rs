@@ -25,6 +25,7 @@ const STOP: Duration = Duration::from_secs(15);
 
 both! {
     async fn a_recipient_gets_exactly_the_fields_it_may_have(gateway: TestGateway) {
+        gateway.leaves_open(&[("helpdesk-us", 1), ("warehouse", 1)]);
         let (email, street) = (format!("{}@example.org", gateway.canary("anna")), gateway.canary("street"));
         collect(&gateway, vec![json!({"type":"identify","userId":"anna","messageId":"m-1",
             "traits":{"email":email,"firstName":"Anna","address":{"street":street},"undeclared":"x"}})]).await;
@@ -45,6 +46,7 @@ both! {
     }
 
     async fn a_file_recipient_gets_every_line_in_the_order_of_each_person(gateway: TestGateway) {
+        gateway.leaves_open(&[("helpdesk-us", 300), ("warehouse", 300)]);
         let events = (0..300).map(|number| identify(number % 7, number)).collect();
         collect(&gateway, events).await;
         let carriers = Carriers::new(vec![file(&gateway, "letterbox")]).expect("carriers");
@@ -60,6 +62,7 @@ both! {
     }
 
     async fn what_is_no_longer_allowed_is_dropped_with_its_reason(gateway: TestGateway) {
+        gateway.leaves_open(&[("helpdesk-us", 1), ("warehouse", 1)]);
         consent(&gateway.house, 1, Action::Give).await;
         collect(&gateway, vec![identify(1, 0)]).await;
         consent(&gateway.house, 1, Action::Withdraw).await;
@@ -74,6 +77,7 @@ both! {
     }
 
     async fn a_final_refusal_is_a_dead_letter_that_can_be_replayed_under_its_id(gateway: TestGateway) {
+        gateway.leaves_open(&[("helpdesk-us", 1), ("warehouse", 1)]);
         collect(&gateway, vec![identify(1, 0)]).await;
         let mailer = Recipient::open(Duration::ZERO).await;
         mailer.will_answer([400]);
@@ -94,6 +98,7 @@ both! {
     }
 
     async fn refused_credentials_pause_the_recipient_until_somebody_resumes_it(gateway: TestGateway) {
+        gateway.leaves_open(&[("helpdesk-us", 20), ("warehouse", 20)]);
         collect(&gateway, (0..20).map(|person| identify(person, 0)).collect()).await;
         let mailer = Recipient::open(Duration::ZERO).await;
         mailer.will_answer([401, 401, 401, 401]);
@@ -113,6 +118,7 @@ both! {
     }
 
     async fn a_recipient_that_is_gone_gets_nothing_more(gateway: TestGateway) {
+        gateway.leaves_open(&[("helpdesk-us", 20), ("warehouse", 20)]);
         collect(&gateway, (0..20).map(|person| identify(person, 0)).collect()).await;
         let mailer = Recipient::open(Duration::ZERO).await;
         mailer.will_answer([410; 20]);
@@ -127,6 +133,7 @@ both! {
     }
 
     async fn a_busy_recipient_is_tried_again_and_nobody_overtakes(gateway: TestGateway) {
+        gateway.leaves_open(&[("helpdesk-us", 30), ("warehouse", 30)]);
         collect(&gateway, (0..30).map(|number| identify(number % 10, number)).collect()).await;
         let mailer = Recipient::open(Duration::ZERO).await;
         mailer.will_answer([503, 204, 429, 204, 204, 500]);
@@ -142,6 +149,7 @@ both! {
     }
 
     async fn a_person_with_a_long_queue_is_served_in_order_and_stalls_nobody(gateway: TestGateway) {
+        gateway.leaves_open(&[("helpdesk-us", 190), ("warehouse", 190)]);
         let long = 150_u64;
         let mut events: Vec<Value> = (0..long).map(|number| identify(1_000, number)).collect();
         events.extend((0..40).map(|person| identify(person, 500)));
@@ -159,6 +167,7 @@ both! {
 
     // The race of the issue: G3.
     async fn a_withdrawal_that_was_answered_is_never_followed_by_a_send(gateway: TestGateway) {
+        gateway.leaves_open(&[("helpdesk-us", 2400), ("warehouse", 2400)]);
         let (people, events) = (300_u64, 8_u64);
         for chunk in (0..people).collect::<Vec<_>>().chunks(50) {
             futures_util::future::join_all(chunk.iter().map(|person| consent(&gateway.house, *person, Action::Give))).await;

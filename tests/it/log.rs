@@ -37,10 +37,12 @@ macro_rules! on_both {
     )*};
 }
 
+mod bundles;
 mod clock;
 mod prune;
 mod published;
 mod scrub;
+mod witnessed;
 
 fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(TestLog) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
@@ -143,7 +145,7 @@ fn tamper(location: &Location, sql: &str) {
 }
 
 /// Appends leaves that say nothing.
-async fn grow(house: &Gateway, leaves: usize) {
+pub async fn grow(house: &Gateway, leaves: usize) {
     let mut left = leaves;
     while left > 0 {
         let count = left.min(200);
@@ -348,6 +350,7 @@ fn a_large_log_to_measure_with() {
             println!("scrubbed at {pace:?} in {:?}", started.elapsed());
         }
         house.close();
+        bundles::measure(&log);
         if let Some(folder) = option_env!("AMANAT_LOG_FOLDER") {
             std::fs::copy(log.folder.path().join("amanat.db"), std::path::Path::new(folder).join("amanat.db"))
                 .expect("copied");

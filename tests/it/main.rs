@@ -7,6 +7,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stderr,
     clippy::print_stdout,
     reason = "a test that cannot go on says so by panicking, reads the clock, and makes ids of its own"
 )]
@@ -23,5 +24,8 @@ mod log;
 mod permissions;
 mod schema;
 mod subject_requests;
+mod tamper;
 mod tidy;
+mod verify_page;
 mod wire;
+mod witness;

@@ -14,19 +14,23 @@ use crate::harness::{TestGateway, Wish};
 
 both! {
     async fn segments_server_clients_are_served(gateway: TestGateway = clients_policy()) {
+        gateway.leaves_open(&[("analytics-eu", 3), ("helpdesk-us", 2), ("letterbox", 2)]);
         let files = ["segment.analytics-node-3.1.0", "segment.analytics-node-legacy-6.2.0", "segment.analytics-python-2.4.0", "segment.analytics-next-batch-1.84.3"];
         replay(&gateway, "shop-server", &files).await;
     }
 
     async fn segments_clients_are_served_with_a_public_key(gateway: TestGateway = clients_policy()) {
+        gateway.leaves_open(&[("analytics-eu", 8), ("helpdesk-us", 2), ("letterbox", 2)]);
         replay(&gateway, "shop-web", &["segment.analytics-next-1.84.3", "segment.analytics-next-batch-1.84.3", "segment.analytics-node-3.1.0"]).await;
     }
 
     async fn rudderstacks_server_clients_are_served(gateway: TestGateway = clients_policy()) {
+        gateway.leaves_open(&[("analytics-eu", 1)]);
         replay(&gateway, "shop-rudder", &["rudderstack.rudder-sdk-node-3.0.13", "rudderstack.rudder-sdk-python-2.1.9"]).await;
     }
 
     async fn rudderstacks_browser_client_is_served(gateway: TestGateway = clients_policy()) {
+        gateway.leaves_open(&[("helpdesk-us", 3), ("letterbox", 3)]);
         replay(&gateway, "shop-rudder-web", &["rudderstack.analytics-js-3.34.1"]).await;
     }
 

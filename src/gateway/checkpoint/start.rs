@@ -71,7 +71,7 @@ impl Gateway {
                 let what = format!("the stored checkpoint of {} leaves is not signed by this log", stored.size);
                 return Err(LogRefusal::damaged(&what).into());
             }
-            self.log.published.store(Some(Arc::new(stored)));
+            self.take_published(Arc::new(stored));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What is known to have been signed: stored checkpoints, saved ones, the memory, the key store.
 
-use crate::audit::checkpoint::{self, Checkpoint, CheckpointError, Verified};
+use crate::audit::checkpoint::{self, Checkpoint, CheckpointError, Verified, with_cosignatures};
 use crate::audit::finding::{Code, Finding};
 use crate::audit::leaf::{Fact, Leaf};
 use crate::audit::note::{KeyKind, Note, VerifierKey};
@@ -25,6 +25,10 @@ pub(in crate::gateway) struct Known {
     pub(super) origin: Option<String>,
     pub(super) checkpoints: Vec<KnownCheckpoint>,
     pub(super) verified: Vec<Verified>,
+    /// The notes of `verified`, in the same order.
+    pub(super) notes: Vec<String>,
+    /// The keys whose signatures were asked for.
+    pub(super) log_keys: Vec<VerifierKey>,
     /// Whom the log itself says to trust.
     pub(super) claimed: Option<Trust>,
 }
@@ -45,6 +49,8 @@ impl Known {
             origin: expected_origin(verification.trust.as_ref(), head),
             checkpoints: Vec::new(),
             verified: Vec::new(),
+            notes: Vec::new(),
+            log_keys: log_keys.clone(),
             claimed: claimed.into_iter().next().map(Trust::of_log),
         };
         let opener = Opener { origin: known.origin.clone(), log_keys, witness_keys };
@@ -52,6 +58,8 @@ impl Known {
         let mut refused = 0_u64;
         let mut first_refused = None;
         for (size, note) in audit_log::checkpoint_sample(connection, NEWEST, OTHERS).map_err(Error::store)? {
+            let lines = audit_log::cosignatures_of(connection, size).map_err(Error::store)?;
+            let note = with_cosignatures(&note, lines.iter().map(|row| row.line.as_str()));
             if let Err(error) = opener.take(note.as_bytes(), &mut known) {
                 refused += 1;
                 first_refused = Some((size, error));
@@ -108,12 +116,17 @@ impl Opener {
         let verified = checkpoint::open(note, self.origin.as_deref(), &self.log_keys, &self.witness_keys)?;
         known.checkpoints.push(KnownCheckpoint::of(&verified));
         known.verified.push(verified);
+        // It was read as text before its signatures were looked at.
+        known.notes.push(String::from_utf8_lossy(note).into_owned());
         Ok(())
     }
 }
 
 /// The keys that the log itself names: in its first leaf, and at rotations.
-fn claimed_keys(connection: &mut Connection, head: Option<&LogHead>) -> Result<Vec<VerifierKey>> {
+pub(in crate::gateway) fn claimed_keys(
+    connection: &mut Connection,
+    head: Option<&LogHead>,
+) -> Result<Vec<VerifierKey>> {
     let Some(head) = head else { return Ok(Vec::new()) };
     let mut leaves: Vec<Vec<u8>> = Vec::new();
     if let Some((0, leaf, _)) = audit_log::bare_leaf(connection, 0).map_err(Error::store)? {

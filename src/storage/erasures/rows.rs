@@ -8,7 +8,7 @@ use crate::storage::schema::{
     consent_event, consent_line, delivery, disclosure, idempotency, identifier, identifier_index, identity_edge,
     package, pseudonym, record,
 };
-use crate::storage::{Connection, Id16, Result, Transaction};
+use crate::storage::{Connection, Id16, Result, Transaction, deliveries};
 
 /// Every table with data of a person, and what an erasure does about it. A test compares this
 /// register with both catalogues: a table with a subject or sealed column that stands neither here
@@ -34,9 +34,12 @@ pub const ERASABLE: &[&str] = &[
 ];
 
 macro_rules! delete_some {
-    ($connection:expr, $subjects:expr, $limit:expr, $table:ident . $subject:ident, $key:ident) => {{
-        let keys: Vec<Id16> =
-            on!($connection, c => $table::table.filter($table::$subject.eq_any($subjects)).select($table::$key).limit($limit).load(c))?;
+    ($connection:expr, $subjects:expr, $limit:expr, $table:ident . $subject:ident, $key:ident $(, $which:expr)?) => {{
+        let keys: Vec<Id16> = on!($connection, c => $table::table
+            .filter($table::$subject.eq_any($subjects)$(.and($which))?)
+            .select($table::$key)
+            .limit($limit)
+            .load(c))?;
         on!($connection, c => diesel::delete($table::table.filter($table::$key.eq_any(keys))).execute(c))?
     }};
 }
@@ -67,7 +70,8 @@ pub fn delete_rows(
             }
         };
     }
-    step!("delivery", delete_some!(connection, &keys, left, delivery.subject, id));
+    step!("delivery", delete_some!(connection, &keys, left, delivery.subject, id, deliveries::open()));
+    step!("delivery", delete_some!(connection, &keys, left, delivery.subject, id, deliveries::settled()));
     step!("record", {
         // What the law obliges to keep was replaced before and stays.
         let rows: Vec<Id16> = on!(connection, c => record::table
@@ -123,8 +127,11 @@ fn nullable(keys: &[Id16]) -> Vec<Option<Id16>> {
 pub fn count_rows(connection: &mut Connection, subjects: &[SubjectId]) -> Result<Vec<(&'static str, i64)>> {
     let keys: Vec<Id16> = subjects.iter().copied().map(Id16::from).collect();
     macro_rules! count {
-        ($name:literal, $table:ident . $column:ident) => {
-            ($name, on!(connection, c => $table::table.filter($table::$column.eq_any(&keys)).count().get_result::<i64>(c))?)
+        ($name:literal, $table:ident . $column:ident $(, $which:expr)?) => {
+            ($name, on!(connection, c => $table::table
+                .filter($table::$column.eq_any(&keys)$(.and($which))?)
+                .count()
+                .get_result::<i64>(c))?)
         };
     }
     Ok(vec![
@@ -139,7 +146,8 @@ pub fn count_rows(connection: &mut Connection, subjects: &[SubjectId]) -> Result
         count!("identifier_index", identifier_index.subject),
         count!("consent_line", consent_line.subject),
         count!("consent_event", consent_event.subject),
-        count!("delivery", delivery.subject),
+        count!("delivery", delivery.subject, deliveries::open()),
+        count!("delivery", delivery.subject, deliveries::settled()),
         count!("pseudonym", pseudonym.subject),
         (
             "identity_edge",

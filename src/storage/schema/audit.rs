@@ -74,6 +74,30 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::*;
+    use crate::storage::sql_types::Instant;
+
+    audit_cosignature (log, size, witness) {
+        log -> SmallInt,
+        size -> BigInt,
+        witness -> Text,
+        line -> Text,
+        time -> Instant,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::storage::sql_types::Instant;
+
+    audit_witnessing (log) {
+        log -> SmallInt,
+        trust -> Binary,
+        unwitnessed_since -> Nullable<Instant>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
     use crate::storage::sql_types::{Instant, Uuid16};
 
     audit_scrub (log) {
@@ -97,3 +121,5 @@ diesel::table! {
         until -> BigInt,
     }
 }
+
+diesel::allow_tables_to_appear_in_same_query!(audit_checkpoint, audit_cosignature);

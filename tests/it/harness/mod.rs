@@ -1,24 +1,26 @@
 //! A gateway for a test: real stores, real doors, a free port; verbs for each caller.
 //!
-//! When a test ends, its gateway checks without being asked that the audit log verifies and that no
-//! canary stands in the clear anywhere on disk.
+//! When a test ends, its gateway checks without being asked what [`aftermath`] lists.
 
+mod aftermath;
+pub mod diagnostics;
 pub mod postgres;
 pub mod process;
 pub mod recipient;
 pub mod store;
 pub mod wire;
+pub mod witness;
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use amanat::audit::leaf::Cause;
 use amanat::domain::id::CollectorId;
 use amanat::gateway::source::Source;
-use amanat::gateway::verify::{Verification, verify};
 use amanat::gateway::{Gateway, KeyringSource, Settings};
 use amanat::http::app::{App, AppSettings, Phase};
 use amanat::http::collect::Limits;
@@ -70,11 +72,19 @@ pub struct Wish {
     pub body_time: Duration,
     /// Requests a second with one key.
     pub rate: u32,
+    /// Whether anyone may read the entries of the log.
+    pub public_entries: bool,
 }
 
 impl Default for Wish {
     fn default() -> Self {
-        Self { files: shipped_policy(), limits: Limits::default(), body_time: Duration::from_secs(5), rate: 100_000 }
+        Self {
+            files: shipped_policy(),
+            limits: Limits::default(),
+            body_time: Duration::from_secs(5),
+            rate: 100_000,
+            public_entries: false,
+        }
     }
 }
 
@@ -84,7 +94,6 @@ where
     F: FnOnce(TestGateway) -> Fut,
     Fut: Future<Output = ()>,
 {
-    show_lines();
     // actix's server wants its own system around.
     actix_web::rt::System::with_tokio_rt(|| {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads")
@@ -92,14 +101,6 @@ where
     .block_on(async {
         test(TestGateway::start_as(backend, wish).await).await;
     });
-}
-
-/// With `AMANAT_TEST_LOG=warn` the gateway's diagnostics stand beside a test's output.
-fn show_lines() {
-    if let Ok(level) = std::env::var("AMANAT_TEST_LOG") {
-        let filter = tracing_subscriber::EnvFilter::new(format!("amanat={level}"));
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init().ok();
-    }
 }
 
 /// A gateway with its doors open.
@@ -110,7 +111,11 @@ pub struct TestGateway {
     pub source: Source,
     folder: tempfile::TempDir,
     server: actix_web::dev::ServerHandle,
-    canaries: std::sync::Mutex<Vec<String>>,
+    /// Where in this process' diagnostics this gateway's begin.
+    said_from: usize,
+    canaries: Mutex<Vec<String>>,
+    /// What may be left of it; `None` where nobody can know.
+    outbox: Mutex<Option<BTreeMap<String, i64>>>,
 }
 
 /// The policy that ships with the project.
@@ -160,8 +165,10 @@ pub fn settings(backend: Backend, folder: &Path) -> Settings {
         memory: folder.join("memory"),
         journal: vec![folder.join("journal")],
         key_life: Duration::from_secs(30),
+        public_entries: false,
         checkpoint_every: Duration::from_millis(200),
         heartbeat_every: Duration::from_secs(3600),
+        trust: amanat::gateway::witness::TrustSettings::default(),
         delivery_time_limit: Duration::from_secs(10),
         delivery_lease: Duration::from_secs(20),
         stated_age_days: None,
@@ -173,10 +180,11 @@ pub fn settings(backend: Backend, folder: &Path) -> Settings {
 impl TestGateway {
     /// Opens a gateway.
     pub async fn start_as(backend: Backend, wish: Wish) -> Self {
+        let said_from = diagnostics::listen();
         let folder = tempfile::tempdir().expect("folder");
         let source = Source::default();
         let house = Gateway::open(
-            settings(backend, folder.path()),
+            Settings { public_entries: wish.public_entries, ..settings(backend, folder.path()) },
             KeyringSource::File { path: folder.path().join("root.key"), managed: true },
             wish.files,
             source.clone(),
@@ -203,7 +211,17 @@ impl TestGateway {
         actix_web::rt::spawn(server);
         app.enter(Phase::Serving);
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("client");
-        Self { house, url, client, source, folder, server: handle, canaries: std::sync::Mutex::default() }
+        Self {
+            house,
+            url,
+            client,
+            source,
+            folder,
+            server: handle,
+            said_from,
+            canaries: Mutex::default(),
+            outbox: Mutex::new(Some(BTreeMap::new())),
+        }
     }
 
     /// A write key for a collector of the policy.
@@ -217,6 +235,18 @@ impl TestGateway {
         let canary = format!("{stem}-canary-{}", uuid::Uuid::new_v4().simple());
         self.canaries.lock().expect("canaries").push(canary.clone());
         canary
+    }
+
+    /// Declares how many promises to each recipient are open when the test ends. Of the shipped
+    /// policy only the recipients that a test gives an address are served.
+    pub fn leaves_open(&self, promises: &[(&str, i64)]) {
+        let promises = promises.iter().map(|(recipient, count)| ((*recipient).to_owned(), *count));
+        *self.outbox.lock().expect("outbox") = Some(promises.collect());
+    }
+
+    /// Declares that promises may be open when the test ends, where chance says how many.
+    pub fn leaves_any_open(&self) {
+        *self.outbox.lock().expect("outbox") = None;
     }
 
     /// The folder of the test's files.
@@ -251,38 +281,17 @@ impl TestGateway {
         let text = answer.text().await.expect("text");
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
+}
 
-    /// What every test must leave behind.
-    pub async fn finish(self) {
-        self.server.stop(true).await;
-        self.house.note_stop().await.expect("stop is noted");
-        self.house.publish_once().await.expect("the log is published");
-        let report = verify(
-            &Verification {
-                database: self.house.settings.database.clone(),
-                keys: Some(self.house.settings.keys.clone()),
-                memory: Some(self.house.settings.memory.clone()),
-                checkpoints: Vec::new(),
-                trust: None,
-                maximum_age: None,
-                now: self.source.now(),
-                business: true,
-            },
-            |_, _| {},
-        )
-        .expect("the log can be read");
-        assert!(matches!(report.exit, 0 | 10), "the log of this test does not verify: {report:#?}");
-        let canaries = std::mem::take(&mut *self.canaries.lock().expect("canaries"));
-        let folder = self.folder;
-        for path in files_below(folder.path()) {
-            let bytes = std::fs::read(&path).expect("file");
-            for canary in &canaries {
-                for form in forms(canary) {
-                    assert!(!contains(&bytes, &form), "{} holds a canary in the clear", path.display());
-                }
-            }
-        }
-    }
+/// The interpreter and the path of a driver below `tests/clients`, as `tests/run --set-up` installs them.
+pub fn client_tool(driver: &str) -> (PathBuf, PathBuf) {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let folder = std::env::var_os("AMANAT_TEST_CLIENTS").map_or_else(|| root.join("tests/clients"), PathBuf::from);
+    let (variable, usual) = match driver.ends_with(".py") {
+        true => ("AMANAT_TEST_PYTHON", root.join("target/clients/python/bin/python")),
+        false => ("AMANAT_TEST_NODE", folder.join("node_modules/.bin/node")),
+    };
+    (std::env::var_os(variable).map_or(usual, PathBuf::from), folder.join(driver))
 }
 
 /// Every file below a folder.

@@ -37,6 +37,11 @@ impl Installed {
         Self { url: format!("http://127.0.0.1:{port}"), options, folder: folder.to_path_buf(), child: None }
     }
 
+    /// Sets one option more, from the next start on.
+    pub fn set(&mut self, option: &str, value: &str) {
+        self.options.push(format!("{option}={value}"));
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_amanat"));
         command.args(arguments).current_dir(&self.folder).stdin(Stdio::null());
