@@ -23,6 +23,7 @@ use crate::domain::event::{Event, Outcome};
 use crate::storage::audit_log::{self, LogHead, StoredHashes};
 use crate::storage::keys::{self, LastSigned};
 use crate::storage::{self, Connection, Step, Unit};
+use crate::telemetry::failpoint;
 
 pub(super) use self::memory::Memory;
 pub(super) use self::start::{columns, frontier_at};
@@ -161,13 +162,18 @@ impl Gateway {
             Ok(proven) => proven,
             Err(refusal) => return Err(self.refuse_log(refusal)),
         };
+        failpoint::reached("publish.proven");
         let next = self.sign(&proven)?;
+        failpoint::reached("publish.signed");
         if next.size > proven.signed_size() && !self.compare_and_sign(proven, next.clone()).await? {
             return Ok(None);
         }
+        failpoint::reached("publish.compared");
         self.store_checkpoint(&next).await?;
+        failpoint::reached("publish.stored");
         let published = Arc::new(Published { size: next.size, note: next.note });
         self.remember(&published).await?;
+        failpoint::reached("publish.remembered");
         self.take_published(Arc::clone(&published));
         Ok(Some(published))
     }

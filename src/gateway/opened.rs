@@ -12,7 +12,7 @@ use crate::domain::event::Role;
 use crate::domain::id::EntryId;
 use crate::storage::{Connection, audit_log};
 
-use super::prove::{Found, Wanted, find};
+use super::prove::{Wanted, find};
 use super::{Error, Gateway, Result};
 
 /// A part of an entry that is to be shown.
@@ -36,11 +36,7 @@ impl Gateway {
     ) -> Result<BTreeMap<(EntryId, Role), OpenedPart>> {
         let mut opened = BTreeMap::new();
         for shown in wanted {
-            let stored = match find(connection, shown.entry).map_err(Error::store)? {
-                Found::Leaf(leaf) => leaf,
-                Found::Pruned => return Err(Error::Pruned),
-                Found::Nothing => return Err(Error::NotFound),
-            };
+            let stored = find(connection, shown.entry).map_err(Error::store)?.leaf()?;
             let leaf = Leaf::decode(&stored.leaf).map_err(|_| Error::NotFound)?;
             let part = self.opened_part(connection, &leaf, shown.role)?;
             opened.insert((leaf.entry, shown.role), part);

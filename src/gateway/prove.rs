@@ -152,12 +152,11 @@ impl Gateway {
         let origin = self.origin.clone();
         self.database
             .read(move |connection| {
-                let leaf = match find(connection, wanted)? {
-                    Found::Leaf(leaf) => leaf,
-                    Found::Pruned => return Ok(Err(Error::Pruned)),
-                    Found::Nothing => return Ok(Err(Error::NotFound)),
+                let leaf = match find(connection, wanted)?.leaf() {
+                    Ok(leaf) => leaf,
+                    Err(error) => return Ok(Err(error)),
                 };
-                Ok(shown(connection, vec![*leaf], &origin, published.as_deref())?.pop().ok_or(Error::NotFound))
+                Ok(shown(connection, vec![leaf], &origin, published.as_deref())?.pop().ok_or(Error::NotFound))
             })
             .await
             .map_err(Error::store)?
@@ -248,11 +247,7 @@ impl StoredLog {
 }
 
 fn inclusion(connection: &mut Connection, published: Option<&Published>, wanted: Wanted) -> Result<LogProof> {
-    let leaf = match find(connection, wanted).map_err(Error::store)? {
-        Found::Leaf(leaf) => *leaf,
-        Found::Pruned => return Err(Error::Pruned),
-        Found::Nothing => return Err(Error::NotFound),
-    };
+    let leaf = find(connection, wanted).map_err(Error::store)?.leaf()?;
     let Some(published) = published.filter(|published| leaf.seq < published.size) else {
         return Err(Error::Pending { wait: PENDING });
     };
@@ -282,6 +277,16 @@ pub(super) enum Found {
     Leaf(Box<StoredLeaf>),
     Pruned,
     Nothing,
+}
+
+impl Found {
+    pub(super) fn leaf(self) -> Result<StoredLeaf> {
+        match self {
+            Self::Leaf(leaf) => Ok(*leaf),
+            Self::Pruned => Err(Error::Pruned),
+            Self::Nothing => Err(Error::NotFound),
+        }
+    }
 }
 
 pub(super) fn find(connection: &mut Connection, wanted: Wanted) -> storage::Result<Found> {

@@ -224,6 +224,7 @@ pub(super) fn append(
     insert_parts(connection, &parts.iter().collect::<Vec<_>>())?;
     insert_leaves(connection, &rows.iter().collect::<Vec<_>>())?;
     insert_full_tiles(connection, from, head.size)?;
+    crate::telemetry::failpoint::reached("append.inserted");
     let root = head.frontier.root();
     let values = (
         IntoSql::into_sql::<BigInt>(i64::try_from(head.size).unwrap_or(i64::MAX)),

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::id::SubjectId;
 use crate::domain::policy::PolicyHash;
+use crate::telemetry::failpoint;
 
 use super::backend::on;
 use super::checkpointer::Checkpointer;
@@ -174,6 +175,7 @@ impl Writer {
         if let Err(error) = self.connection.execute_script(begin) {
             return Err(self.after_failure(error));
         }
+        failpoint::reached("append.begun");
         let ran = match isolation {
             Isolation::Together => self.run_together(batch),
             Isolation::Apart => {
@@ -184,9 +186,11 @@ impl Writer {
                 ran
             }
         };
+        failpoint::reached("append.run");
         match ran {
             Ok((outcomes, size)) => match self.connection.execute_script("COMMIT") {
                 Ok(()) => {
+                    failpoint::reached("append.committed");
                     self.known.keep();
                     self.settings.clock.keep();
                     if let Some(size) = size {

@@ -7,6 +7,7 @@
 //!
 //! A leaf of the house: it uses no other room.
 
+pub mod failpoint;
 mod lines;
 pub mod metrics;
 mod redaction;

@@ -31,6 +31,22 @@ fn killing_the_gateway_loses_nothing_on_postgres() {
 }
 
 #[test]
+fn ending_at_every_failpoint_loses_nothing_on_sqlite() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (database, keys) = sqlite(folder.path());
+    let mut installed = Installed::new(folder.path(), &database, &keys);
+    end_at_every_failpoint(&mut installed, &database);
+}
+
+#[test]
+fn ending_at_every_failpoint_loses_nothing_on_postgres() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (database, keys) = postgres(server());
+    let mut installed = Installed::new(folder.path(), &database, &keys);
+    end_at_every_failpoint(&mut installed, &database);
+}
+
+#[test]
 fn killing_the_database_loses_nothing() {
     let folder = tempfile::tempdir().expect("folder");
     let server = Server::start();
@@ -142,6 +158,42 @@ fn kill_again_and_again(installed: &mut Installed, database: &str) {
         sent.send_again(&url);
         if kill % 20 == 0 {
             println!("{database}: killed {kill} of {kills} times");
+        }
+    }
+    sent.send_all_again(&url);
+    conclude(installed, database, &sent);
+}
+
+/// Where the gateway appends, signs and publishes (`telemetry::failpoint`), in this order.
+const FAILPOINTS: [&str; 10] = [
+    "append.begun",
+    "append.inserted",
+    "append.run",
+    "append.committed",
+    "publish.proven",
+    "publish.signed",
+    "publish.compared",
+    "publish.stored",
+    "publish.renaming",
+    "publish.remembered",
+];
+
+fn end_at_every_failpoint(installed: &mut Installed, database: &str) {
+    let sent = Sent::new(installed.key("shop-server"));
+    let url = installed.url.clone();
+    for _ in 0..rounds(1, 20) {
+        for place in FAILPOINTS {
+            let visit = dice(1, 12).as_millis();
+            installed.start_to_end_at(&format!("{place}:{visit}"));
+            sent.load(&[&url], || {
+                let deadline = Instant::now() + Duration::from_secs(60);
+                while installed.ended().is_none() {
+                    assert!(Instant::now() < deadline, "{place} is not reached {visit} times");
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            installed.start();
+            sent.send_again(&url);
         }
     }
     sent.send_all_again(&url);

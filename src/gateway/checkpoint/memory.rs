@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::gateway::set_up::make_private_folder;
 use crate::gateway::{Error, Result};
+use crate::telemetry::failpoint;
 
 /// The file of one log in the memory.
 pub(in crate::gateway) struct Memory {
@@ -48,6 +49,7 @@ impl Memory {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
             file.write_all(note.as_bytes())?;
             file.sync_all()?;
+            failpoint::reached("publish.renaming");
             fs::rename(&temporary, &self.path)?;
             File::open(&self.folder)?.sync_all()
         };

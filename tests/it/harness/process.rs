@@ -73,14 +73,34 @@ impl Installed {
 
     /// Starts it and waits until it serves.
     pub fn start(&mut self) {
+        self.spawn(None);
+        let ended = self.wait_until_it_serves();
+        assert!(ended.is_none(), "it does not serve ({ended:?}):\n{}", self.said());
+    }
+
+    /// Starts it so that it ends by itself at a failpoint, and waits until it serves or ended.
+    pub fn start_to_end_at(&mut self, failpoint: &str) {
+        self.spawn(Some(failpoint));
+        self.wait_until_it_serves();
+    }
+
+    /// How it ended, if it did by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.ended()
+    }
+
+    fn spawn(&mut self, failpoint: Option<&str>) {
         let said = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("said")).expect("file");
-        let child = self
-            .command(&["serve"])
-            .stdout(said.try_clone().expect("file"))
-            .stderr(said)
-            .spawn()
-            .expect("the program starts");
+        let mut command = self.command(&["serve"]);
+        if let Some(failpoint) = failpoint {
+            command.env("AMANAT_FAILPOINT", failpoint);
+        }
+        let child = command.stdout(said.try_clone().expect("file")).stderr(said).spawn().expect("the program starts");
         self.child = Running::of(child);
+    }
+
+    /// Nothing once it serves, or how it ended before.
+    fn wait_until_it_serves(&mut self) -> Option<ExitStatus> {
         let deadline = Instant::now() + Duration::from_secs(60);
         let address = self.url.trim_start_matches("http://").to_owned();
         loop {
@@ -93,10 +113,12 @@ impl Installed {
                 answer.starts_with("HTTP/1.1 200").then_some(())
             });
             if ready.is_some() {
-                return;
+                return None;
             }
-            let ended = self.child.ended();
-            assert!(ended.is_none() && Instant::now() < deadline, "it does not serve ({ended:?}):\n{}", self.said());
+            if let Some(ended) = self.child.ended() {
+                return Some(ended);
+            }
+            assert!(Instant::now() < deadline, "it does not serve in time:\n{}", self.said());
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -144,6 +144,7 @@ on_both! {
 
 both! {
     async fn a_choice_whose_row_is_gone_is_found(gateway: TestGateway) {
+        gateway.leaves_any_open();
         let key = gateway.key("shop-server").await;
         let denied = json!({"consent": {"categoryPreferences": {"Advertising": false, "Analytics": true}}});
         let event = json!({"type":"track","event":"E","userId":gateway.canary("user"),"anonymousId":gateway.canary("device"),"context":denied,"properties":{"order_id":"1"}});
