@@ -315,7 +315,7 @@ impl Gateway {
 
     /// Stops signing and writing for good.
     pub(super) fn refuse_log(&self, refusal: LogRefusal) -> Error {
-        tracing::error!(exit = refusal.exit, what = %refusal.what, "the audit log is refused; nothing more is written");
+        tracing::error!(status = refusal.exit, reason = %refusal.what, "the audit log is refused; nothing more is written");
         self.database.halt();
         self.log.refusal.get_or_init(|| refusal).clone().into()
     }

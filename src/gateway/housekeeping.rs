@@ -231,7 +231,9 @@ impl Gateway {
         if room != before.room {
             match room {
                 Room::Enough => tracing::info!("there is room for work again"),
-                Room::Little(why) | Room::None(why) => tracing::warn!(why, "there is little or no room for more work"),
+                Room::Little(reason) | Room::None(reason) => {
+                    tracing::warn!(reason, "there is little or no room for more work")
+                }
             }
         }
         metrics::gauge!(figures::STORE_QUEUE)
@@ -370,7 +372,7 @@ impl Gateway {
         let how = Rotation { copies: chores.copies.clone(), cause: Cause::Planned, patience: Duration::from_secs(10) };
         let done = self.rewrap(&how, |_| {}).await?;
         tracing::info!(
-            rows = done.map_or(0, |done| done.rewrapped),
+            count = done.map_or(0, |done| done.rewrapped),
             "a rotation of the root key that was cut short is finished"
         );
         Ok(())

@@ -258,7 +258,7 @@ impl Gateway {
                 RightsOutcome::Failed { cause } => (TaskOutcome::Failed, Some(cause.code()), None),
             },
         };
-        tracing::debug!(task = %task.id, outcome = outcome.as_str(), "a recipient answered a task");
+        tracing::debug!(identifier = %task.id, outcome = outcome.as_str(), "a recipient answered a task");
         Ok(TaskStep {
             attempt,
             outcome,

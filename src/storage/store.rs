@@ -119,7 +119,7 @@ impl<J> Store<J> {
         if let Some(thread) = thread {
             let name = thread.thread().name().map(str::to_owned);
             if thread.join().is_err() {
-                tracing::error!(thread = name, "a writing thread ended with a panic");
+                tracing::error!(place = name, "a writing thread ended with a panic");
             }
         }
     }

@@ -20,7 +20,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub use lines::{Form, Lines};
-pub use redaction::redact;
+pub use redaction::{is_permitted, redact};
 
 /// Starts diagnostics on standard error and metrics in memory, once per process. Panics are
 /// reported by place, without their message, which could quote anything.

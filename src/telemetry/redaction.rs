@@ -69,8 +69,9 @@ const FIELDS: &[&str] = &[
 const TOKEN_BEGINNINGS: &[&str] =
     &["amanat_wk_", "amanat_pk_", "amanat_at_", "amanat_rk_", "whsec_", "whsk_", "age-secret-key-", "eyj"];
 
-/// Whether a field of this name may be written.
-pub(super) fn is_permitted(field: &str) -> bool {
+/// Whether a field of this name may be written. Others are withheld.
+#[must_use]
+pub fn is_permitted(field: &str) -> bool {
     FIELDS.binary_search(&field).is_ok()
 }
 

@@ -121,6 +121,51 @@ fn only_the_gateway_says_why_a_personal_value_is_read() {
     }
 }
 
+/// A field that is not in the list would be written as withheld, which nobody notices until it is
+/// needed.
+#[test]
+fn every_field_of_a_diagnostic_line_may_be_written() {
+    let mut wrong = Vec::new();
+    for file in sources().into_iter().filter(|file| !file.is_test) {
+        let code: String = file.lines().map(|(_, line)| format!("{line}\n")).collect();
+        for macro_name in ["tracing::error!(", "tracing::warn!(", "tracing::info!(", "tracing::debug!("] {
+            for call in code.split(macro_name).skip(1) {
+                for field in fields_before_the_message(call) {
+                    if !amanat::telemetry::is_permitted(&field) {
+                        wrong.push(format!("{}: {field}", file.path));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "fields that are withheld:\n{}", wrong.join("\n"));
+}
+
+/// The names of the fields of a call of a `tracing` macro: what stands before its message.
+fn fields_before_the_message(call: &str) -> Vec<String> {
+    let mut fields = Vec::new();
+    let (mut depth, mut argument) = (0_i32, String::new());
+    for letter in call.chars() {
+        match letter {
+            '"' if depth == 0 && argument.trim().is_empty() => break,
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            ',' if depth == 0 => {
+                let name = argument.split('=').next().unwrap_or_default();
+                fields.push(name.trim().trim_start_matches(['%', '?']).to_owned());
+                argument.clear();
+                continue;
+            }
+            _ => {}
+        }
+        if depth < 0 {
+            break;
+        }
+        argument.push(letter);
+    }
+    fields
+}
+
 #[test]
 fn every_event_of_the_closed_list_is_named_where_it_is_raised_or_reserved() {
     let raised = names_after("Event::", "src/gateway/");

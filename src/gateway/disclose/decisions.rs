@@ -47,7 +47,7 @@ impl Gateway {
             Err(error @ (Error::StoreUnavailable(_) | Error::KeysUnavailable(_))) => {
                 tracing::warn!(
                     error = crate::telemetry::cause(&error),
-                    questions = questions.len(),
+                    count = questions.len(),
                     "a store is away; decisions are denied without a leaf"
                 );
                 let verdicts = questions

@@ -88,7 +88,7 @@ impl Gateway {
             self.erase(erasure.request).await?;
         }
         if !begun.is_empty() {
-            tracing::info!(erasures = begun.len(), "erasures that had been interrupted are finished");
+            tracing::info!(count = begun.len(), "erasures that had been interrupted are finished");
         }
         // An answer may be missing although every row is gone.
         let running = self

@@ -202,7 +202,7 @@ fn settle(unfinished: &Path, out: &Path, written: Result<Exported>) -> Result<Ex
             if let Err(source) = std::fs::remove_file(unfinished)
                 && source.kind() != std::io::ErrorKind::NotFound
             {
-                tracing::warn!(path = %unfinished.display(), error = %source, "an unfinished bundle cannot be removed");
+                tracing::warn!(file = %unfinished.display(), error = %source, "an unfinished bundle cannot be removed");
             }
             Err(error)
         }

@@ -73,7 +73,7 @@ impl Gateway {
                 }
             }
             if failed > 0 {
-                tracing::error!(rows = failed, "wrapped keys cannot be opened and stay under their old version; see the table of faults in operations");
+                tracing::error!(count = failed, "wrapped keys cannot be opened and stay under their old version; see the table of faults in operations");
                 metrics::counter!(figures::KEY_FAILURES, "kind" => "rewrap").increment(failed);
             }
             Ok((wrapped, i64::try_from(failed).unwrap_or(i64::MAX)))
