@@ -52,7 +52,7 @@ async fn store_chunk(house: &Gateway, from: u64, to: u64) {
     assert!(matches!(outcome, Outcome::Committed(_)), "people could not be stored: {outcome:?}");
 }
 
-fn person(house: &Gateway, number: u64) -> (NewPersonKeys, NewSubject, NewIdentifier) {
+pub fn person(house: &Gateway, number: u64) -> (NewPersonKeys, NewSubject, NewIdentifier) {
     let now = house.source.now();
     let at = Micros::from(now);
     let entry: EntryId = house.source.entry().expect("randomness");

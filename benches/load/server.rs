@@ -162,7 +162,7 @@ fn read(folder: &Path, prefix: &str, files: &mut Files) {
 }
 
 /// The settings under which people are stored; the same stores are then served.
-fn settings(folder: &Path, data: &str, keys: &str) -> Settings {
+pub fn settings(folder: &Path, data: &str, keys: &str) -> Settings {
     Settings {
         database: Location::parse(data).expect("URL"),
         keys: Location::parse(keys).expect("URL"),
