@@ -178,6 +178,7 @@ fn settings(folder: &Path, data: &str, keys: &str) -> Settings {
         heartbeat_every: Duration::from_secs(3600),
         delivery_time_limit: Duration::from_secs(10),
         delivery_lease: Duration::from_secs(20),
+        public_entries: false,
         stated_age_days: None,
         config_digest: [0; 32],
         observe: Arc::new(|_, _, _| {}),

@@ -6,6 +6,7 @@
 //! of `crypto` it uses `mac` and `signature` and nothing else.
 
 pub mod attest;
+pub mod bundle;
 pub(crate) mod cbor;
 pub mod checkpoint;
 pub mod finding;

@@ -1,9 +1,10 @@
 //! `amanat audit`: verify the log, take its checkpoint, prove an entry. None of it needs a key, and
 //! none of it changes the store.
 
+mod export;
 pub(super) mod report;
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::domain::id::EntryId;
 use crate::gateway::Error;
 use crate::gateway::prove::{StoredLog, Wanted};
 use crate::gateway::source::Source;
-use crate::gateway::verify::{Verification, verify, verify_proof};
+use crate::gateway::verify::{BundleVerification, Verification, notes_of_bundle, verify, verify_bundle, verify_proof};
 use crate::storage::Location;
 
 use super::{Context, Failure};
@@ -37,13 +38,16 @@ pub(super) enum AuditCommand {
     },
     /// Proves that an entry stands in the log, or that one size extends another.
     Prove(Prove),
+    /// Takes the log out of the house: a bundle that anybody can verify offline, or lines for other
+    /// systems.
+    Export(export::Export),
 }
 
 /// What to verify, and against what.
 #[derive(Args)]
 pub(super) struct Verify {
-    /// A database (`sqlite:PATH` or a PostgreSQL URL) or a `.tlog-proof` file; the configured
-    /// database if nothing is named.
+    /// A database (`sqlite:PATH` or a PostgreSQL URL), a bundle (the file, or the folder it was
+    /// unpacked to) or a `.tlog-proof` file; the configured database if nothing is named.
     source: Option<String>,
     /// A checkpoint saved before; may be given several times.
     #[arg(long, value_name = "FILE")]
@@ -51,6 +55,9 @@ pub(super) struct Verify {
     /// A trust policy: the keys of the log and of the witnesses to believe.
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
+    /// Another bundle of the same log: finds two signed views that cannot both be true.
+    #[arg(long, value_name = "BUNDLE")]
+    against: Option<PathBuf>,
     /// How old the newest entry may be, such as `24h`.
     #[arg(long, value_name = "TIME", value_parser = age)]
     max_age: Option<Duration>,
@@ -81,6 +88,7 @@ pub(super) struct Prove {
 
 pub(super) async fn run(command: AuditCommand, context: &Context) -> Result<u8, Failure> {
     let work: Box<dyn FnOnce() -> Result<u8, Failure> + Send> = match command {
+        AuditCommand::Export(wanted) => return export::run(wanted, context).await,
         AuditCommand::Verify(wanted) => {
             let verification = Sourced::of(wanted, context)?;
             Box::new(move || verification.run())
@@ -142,17 +150,34 @@ struct Sourced {
 
 enum What {
     Database(Box<Verification>),
+    Bundle(Box<BundleVerification>),
     Proof { text: String, trust: Option<Trust>, maximum_age: Option<Duration> },
 }
 
 impl Sourced {
     fn of(wanted: Verify, context: &Context) -> Result<Self, Failure> {
         let trust = wanted.trust.as_deref().map(read_trust).transpose()?;
-        let checkpoints = wanted
+        let now = Source::default().now();
+        let mut checkpoints = wanted
             .checkpoint
             .iter()
             .map(|path| Ok((path.display().to_string(), read(path)?)))
             .collect::<Result<Vec<_>, Failure>>()?;
+        if let Some(source) = wanted.source.as_ref().filter(|source| is_bundle(Path::new(source))) {
+            let what = What::Bundle(Box::new(BundleVerification {
+                bundle: source.into(),
+                against: wanted.against,
+                checkpoints,
+                trust,
+                maximum_age: wanted.max_age,
+                now,
+            }));
+            return Ok(Self { what, is_json: wanted.json });
+        }
+        if let Some(path) = &wanted.against {
+            let notes = notes_of_bundle(path)?;
+            checkpoints.extend(notes.map_err(|text| Failure::new(format!("{}: {text}", path.display())))?);
+        }
         let (database, keys, memory) = match &wanted.source {
             None => {
                 let loaded = context.load()?;
@@ -169,7 +194,10 @@ impl Sourced {
                     (Location::Sqlite(source.into()), None, None)
                 } else {
                     let text = String::from_utf8(bytes)
-                        .map_err(|_| Failure::with_exit(2, format!("{source} is neither a database nor a proof")))?;
+                        .map_err(|_| Failure::with_exit(2, format!("{source} is no database, bundle or proof")))?;
+                    if wanted.against.is_some() {
+                        return Err(Failure::with_exit(2, "--against holds a bundle against a bundle or a database"));
+                    }
                     let what = What::Proof { text, trust, maximum_age: wanted.max_age };
                     return Ok(Self { what, is_json: wanted.json });
                 }
@@ -182,7 +210,7 @@ impl Sourced {
             checkpoints,
             trust,
             maximum_age: wanted.max_age,
-            now: Source::default().now(),
+            now,
             business: wanted.business,
         };
         Ok(Self { what: What::Database(Box::new(verification)), is_json: wanted.json })
@@ -190,7 +218,8 @@ impl Sourced {
 
     fn run(self) -> Result<u8, Failure> {
         let report = match self.what {
-            What::Database(verification) => verify_with_progress(&verification)?,
+            What::Database(verification) => with_progress(|progress| verify(&verification, progress))?,
+            What::Bundle(verification) => with_progress(|progress| verify_bundle(&verification, progress))?,
             What::Proof { text, trust, maximum_age } => {
                 verify_proof(&text, trust.as_ref(), maximum_age, Source::default().now())
             }
@@ -205,20 +234,35 @@ impl Sourced {
     }
 }
 
+fn with_progress(
+    work: impl FnOnce(&mut dyn FnMut(u64, u64)) -> crate::gateway::Result<Report>,
+) -> Result<Report, Failure> {
+    let bar = progress_bar();
+    let report = work(&mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    Ok(report?)
+}
+
 /// A bar is drawn on a terminal only, so that scripts and files get the report and nothing else.
-fn verify_with_progress(verification: &Verification) -> Result<Report, Failure> {
+fn progress_bar() -> ProgressBar {
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     if let Ok(style) =
         ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} entries, {per_sec}, {eta} left")
     {
         bar.set_style(style);
     }
-    let report = verify(verification, |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    });
-    bar.finish_and_clear();
-    Ok(report?)
+    bar
+}
+
+/// A folder, or a file that begins as archives do.
+fn is_bundle(path: &Path) -> bool {
+    let mut start = [0; 4];
+    path.is_dir()
+        || std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok()
+            && start.starts_with(b"PK")
 }
 
 fn data_store(context: &Context) -> Result<Location, Failure> {

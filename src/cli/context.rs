@@ -191,6 +191,7 @@ pub(super) fn settings(loaded: &Loaded) -> Result<Settings, Failure> {
         memory: config.audit.memory.clone(),
         journal: config.journal.places.clone(),
         key_life: Duration::from_secs(u64::from(config.keys.cache_seconds)),
+        public_entries: config.audit.public_entries,
         checkpoint_every: config.audit.checkpoint_every,
         heartbeat_every: config.audit.heartbeat_every,
         delivery_time_limit: config.delivery.time_limit,

@@ -132,6 +132,9 @@ sections! {
         checkpoint_every: Duration = "1s";
         /// Time between two heartbeats in the log.
         heartbeat_every: Duration = "1h";
+        /// Whether anyone may read the entries of the log. They name nobody, but their times and kinds
+        /// show the rhythm of the house; the hashes are public anyhow.
+        public_entries: bool = "false";
         /// The folder that remembers the newest checkpoint; never part of a backup.
         memory: PathBuf = "data/memory";
     }

@@ -183,7 +183,7 @@ events! {
     107 LogUnwitnessed             "log.unwitnessed"           S ""     "f"    "7,11"             6003 99 reserved;
     108 LogWitnessed               "log.witnessed"             S ""     "d"    "7,12"             6003 99 reserved;
     109 LogVerified                "log.verified"              S ""     "df"   "7,8(4)"           6003  2 reserved;
-    110 LogExported                "log.exported"              S "ai"   "d"    "2,4,7"            6003  2 reserved;
+    110 LogExported                "log.exported"              S "ai"   "d"    "2,4,7"            6003  2 raised;
     120 ClockRegressed             "clock.regressed"           S ""     "d"    "11,12"            6003 99 reserved;
     121 ClockLeapt                 "clock.leapt"               S ""     "dr"   "11,12"            6003 99 reserved;
     122 ClockCorrected             "clock.corrected"           S "i"    "d"    "6,11,12,13"       3004  3 reserved;

@@ -274,6 +274,18 @@ impl Keyholder {
             .map_err(Error::keys)?
     }
 
+    /// The audit key of this id, whoever holds it, for callers that may block.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none: it was destroyed, and what it sealed with it.
+    pub fn audit_key_blocking(&self, id: Id16) -> Result<HeldAuditKey> {
+        let mut connection = self.store.reader().map_err(Error::keys)?;
+        let row = keys::audit_keys_by_ids(&mut connection, &[id]).map_err(Error::keys)?.pop().ok_or(Error::NotFound)?;
+        // Whoever holds a key, its wrapping names the holder by the same sixteen bytes.
+        let holder = SubjectId::from(row.holder);
+        open_audit_key(self.installation, &self.keyring(), Owner::from(holder), row)
+    }
+
     /// Lets go of a person's keys at once.
     pub fn evict(&self, subject: SubjectId) {
         self.people.remove(&subject);

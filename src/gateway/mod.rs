@@ -11,6 +11,7 @@ pub mod consent;
 pub mod disclose;
 pub mod dispatch;
 pub mod erase;
+pub mod export;
 pub mod housekeeping;
 pub mod identifiers;
 pub mod import;
@@ -30,6 +31,7 @@ pub mod verify;
 mod error;
 mod leaf;
 mod meeting;
+mod rendering;
 mod set_up;
 
 use std::collections::BTreeMap;
@@ -49,6 +51,7 @@ use crate::storage::{Connection, Database, Location};
 
 pub use error::{Error, Result};
 pub use leaf::{HeldAuditKey, LeafBuilder};
+pub use rendering::LeafBytes;
 
 use self::keyholder::Keyholder;
 use self::person::Person;
@@ -120,6 +123,8 @@ pub struct Settings {
     pub journal: Vec<PathBuf>,
     /// How long opened keys live.
     pub key_life: Duration,
+    /// Whether anyone may read the entries of the log, not only its hashes.
+    pub public_entries: bool,
     /// How often a checkpoint is published.
     pub checkpoint_every: Duration,
     /// How often an idle log gets a heartbeat.

@@ -5,20 +5,19 @@
 
 use std::time::Duration;
 
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::BASE64;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::audit::leaf::{Fact, Leaf, leaf_hash};
 use crate::audit::proof::LogProof;
 use crate::audit::tile::{TILE_WIDTH, TileKind, TilePath, put_entry};
 use crate::audit::tree;
-use crate::domain::event::Role;
 use crate::domain::id::EntryId;
 use crate::storage::audit_log::{self, StoredHashes, StoredLeaf};
 use crate::storage::{self, Connection, Location};
 
 use super::checkpoint::{LogRefusal, Published};
+use super::rendering::{LeafBytes, Rendered, rendered};
 use super::{Error, Gateway, Result};
 
 /// Entries in one answer at most.
@@ -107,7 +106,7 @@ impl Gateway {
         self.database
             .read(move |connection| match tile.kind {
                 TileKind::Hashes(level) => hash_tile(connection, level, first, tile.width).map(Some),
-                TileKind::Entries => entry_bundle(connection, first, tile.width),
+                TileKind::Entries => entry_tile(connection, first, tile.width),
             })
             .await
             .map_err(Error::store)?
@@ -126,7 +125,7 @@ impl Gateway {
             .read(move |connection| {
                 let from = from.max(audit_log::head(connection)?.map_or(0, |head| head.minimum_index));
                 let leaves = audit_log::leaves(connection, from, i64::from(limit.min(ENTRIES_AT_MOST)))?;
-                rendered(connection, &leaves, &origin, published.as_deref())
+                shown(connection, leaves, &origin, published.as_deref())
             })
             .await
             .map_err(Error::store)
@@ -142,7 +141,7 @@ impl Gateway {
         self.database
             .read(move |connection| {
                 let Some(leaf) = find(connection, wanted)? else { return Ok(None) };
-                Ok(rendered(connection, &[leaf], &origin, published.as_deref())?.pop())
+                Ok(shown(connection, vec![leaf], &origin, published.as_deref())?.pop())
             })
             .await
             .map_err(Error::store)?
@@ -177,6 +176,10 @@ impl StoredLog {
     /// When it does not exist or cannot be reached.
     pub fn open(location: &Location) -> Result<Self> {
         location.connect_to_read().map(Self).map_err(Error::store)
+    }
+
+    pub(super) const fn connection(&mut self) -> &mut Connection {
+        &mut self.0
     }
 
     /// The newest stored checkpoint.
@@ -234,7 +237,7 @@ fn consistency(
 }
 
 /// The leaf that is wanted, unless it was pruned.
-fn find(connection: &mut Connection, wanted: Wanted) -> storage::Result<Option<StoredLeaf>> {
+pub(super) fn find(connection: &mut Connection, wanted: Wanted) -> storage::Result<Option<StoredLeaf>> {
     let minimum = audit_log::head(connection)?.map_or(0, |head| head.minimum_index);
     let leaf = match wanted {
         Wanted::Position(seq) => audit_log::leaves(connection, seq, 1)?.pop().filter(|leaf| leaf.seq == seq),
@@ -243,117 +246,52 @@ fn find(connection: &mut Connection, wanted: Wanted) -> storage::Result<Option<S
     Ok(leaf.filter(|leaf| leaf.seq >= minimum))
 }
 
-fn hash_tile(connection: &mut Connection, level: u8, first: u64, width: u16) -> storage::Result<Vec<u8>> {
+/// The hashes of a tile. Those of leaves that were pruned stand in the stored tile alone.
+pub(super) fn hash_tile(connection: &mut Connection, level: u8, first: u64, width: u16) -> storage::Result<Vec<u8>> {
     let hashes = audit_log::level_hashes(connection, u32::from(level), first, u64::from(width))?;
     if hashes.len() == usize::from(width) {
-        Ok(hashes.concat())
-    } else {
-        Err(storage::Error::DamagedLog("a hash below the published size is missing"))
+        return Ok(hashes.concat());
     }
+    let stored = audit_log::stored_tile(connection, level, first / TILE_WIDTH)?;
+    let kept = stored.and_then(|(hashes, _)| Some(hashes.get(..usize::from(width) * 32)?.to_vec()));
+    kept.ok_or(storage::Error::DamagedLog("a hash below the published size is missing"))
 }
 
-/// The bundle, or nothing if one of its leaves was pruned.
-fn entry_bundle(connection: &mut Connection, first: u64, width: u16) -> storage::Result<Option<Vec<u8>>> {
+/// The entries of a tile, or nothing if one of its leaves was pruned.
+fn entry_tile(connection: &mut Connection, first: u64, width: u16) -> storage::Result<Option<Vec<u8>>> {
     if audit_log::head(connection)?.is_some_and(|head| first < head.minimum_index) {
         return Ok(None);
     }
     let leaves = audit_log::leaves(connection, first, i64::from(width))?;
-    let mut bundle = Vec::new();
-    for (seq, leaf) in (first..).zip(&leaves) {
-        if leaf.seq != seq || put_entry(&mut bundle, &leaf.leaf).is_err() {
-            return Err(storage::Error::DamagedLog("a leaf below the published size is missing"));
-        }
+    if !leaves.iter().map(|leaf| leaf.seq).eq(first..first.saturating_add(u64::from(width))) {
+        return Err(storage::Error::DamagedLog("a leaf below the published size is missing"));
     }
-    if leaves.len() == usize::from(width) {
-        Ok(Some(bundle))
-    } else {
-        Err(storage::Error::DamagedLog("a leaf below the published size is missing"))
-    }
+    entry_bundle(&leaves).map(Some)
 }
 
-/// Leaves as JSON. JSON renders the leaf, it is never what was hashed: that is `leaf`.
-fn rendered(
+/// Leaves as an entry bundle.
+pub(super) fn entry_bundle(leaves: &[StoredLeaf]) -> storage::Result<Vec<u8>> {
+    let mut bundle = Vec::new();
+    for leaf in leaves {
+        put_entry(&mut bundle, &leaf.leaf).map_err(|_| storage::Error::DamagedLog("a leaf is too long for the log"))?;
+    }
+    Ok(bundle)
+}
+
+/// Leaves as officers see them: rendered, with the bytes that were hashed, and whether a checkpoint
+/// covers them.
+fn shown(
     connection: &mut Connection,
-    leaves: &[StoredLeaf],
+    leaves: Vec<StoredLeaf>,
     origin: &str,
     published: Option<&Published>,
 ) -> storage::Result<Vec<Value>> {
-    let entries: Vec<EntryId> = leaves.iter().map(|leaf| leaf.entry).collect();
-    let kept: std::collections::HashSet<(EntryId, u8)> =
-        audit_log::parts_of(connection, &entries)?.into_iter().map(|part| (part.entry, part.role)).collect();
     let covered = published.map_or(0, |published| published.size);
-    let render = |stored: &StoredLeaf| {
-        let state = if stored.seq < covered { "proved" } else { "claimed" };
-        let bytes = json!({
-            "origin": origin,
-            "seq": stored.seq,
-            "entry": HEXLOWER.encode(stored.entry.as_bytes()),
-            "leaf": BASE64.encode(&stored.leaf),
-            "leaf_hash": HEXLOWER.encode(&leaf_hash(&stored.leaf)),
-            "standing": state,
-        });
-        let Ok(leaf) = Leaf::decode(&stored.leaf) else { return bytes };
-        let parts: Vec<Value> = leaf
-            .parts
-            .iter()
-            .map(|part| {
-                let is_kept = kept.contains(&(leaf.entry, part.role.number()));
-                let state = match part.role {
-                    Role::Receipt => "given",
-                    _ if is_kept => "sealed",
-                    _ => "erased",
-                };
-                json!({"role": part.role.as_str(), "state": state})
-            })
-            .collect();
-        let said = json!({
-            "time": stored.time.timestamp(),
-            "event": leaf.event.as_str(),
-            "code": leaf.event.number(),
-            "outcome": leaf.outcome.as_str(),
-            "class": leaf.event.class().as_str(),
-            "parts": parts,
-            "facts": leaf.facts.as_slice().iter().map(fact).collect::<Map<String, Value>>(),
-        });
-        merged(bytes, said)
+    let render = |rendered: Rendered| {
+        let standing = if rendered.stored.seq < covered { "proved" } else { "claimed" };
+        let mut members = rendered.json(origin, LeafBytes::Included);
+        members.insert("standing".to_owned(), json!(standing));
+        Value::Object(members)
     };
-    Ok(leaves.iter().map(render).collect())
-}
-
-fn merged(one: Value, other: Value) -> Value {
-    match (one, other) {
-        (Value::Object(mut one), Value::Object(other)) => {
-            one.extend(other);
-            Value::Object(one)
-        }
-        (one, _) => one,
-    }
-}
-
-/// A fact by name, as JSON.
-fn fact(fact: &Fact) -> (String, Value) {
-    let time = |micros: u64| json!(storage::Micros(i64::try_from(micros).unwrap_or(i64::MAX)).timestamp());
-    let (name, value) = match fact {
-        Fact::PolicyHash(hash) => ("policy", json!(HEXLOWER.encode(hash))),
-        Fact::Digest(hash) => ("digest", json!(HEXLOWER.encode(hash))),
-        Fact::Deleted(counts) => {
-            ("deleted", json!({"operation": counts.operation, "evidence": counts.evidence, "system": counts.system}))
-        }
-        Fact::Number(number) => ("number", json!(number)),
-        Fact::Fingerprints(fingerprints) => {
-            ("fingerprints", fingerprints.iter().map(|fingerprint| HEXLOWER.encode(fingerprint)).collect())
-        }
-        Fact::Cause(cause) => ("reason", json!(cause.as_str())),
-        Fact::LogSize(size) => ("size", json!(size)),
-        Fact::Root(root) => ("root", json!(BASE64.encode(root))),
-        Fact::Verifier(typed) => ("verifier", json!(BASE64.encode(typed))),
-        Fact::Origin(origin) => ("origin", json!(origin)),
-        Fact::From(micros) => ("from", time(*micros)),
-        Fact::Until(micros) => ("until", time(*micros)),
-        Fact::Epoch(epoch) => ("epoch", json!(epoch)),
-        Fact::HeartbeatSeconds(seconds) => ("heartbeat_seconds", json!(seconds)),
-        Fact::KeptClasses(classes) => ("kept_classes", json!(classes)),
-        Fact::ReplacedVerifier(typed) => ("replaced_verifier", json!(BASE64.encode(typed))),
-    };
-    (name.to_owned(), value)
+    Ok(rendered(connection, leaves)?.into_iter().map(render).collect())
 }

@@ -4,6 +4,7 @@
 //! stored hash, and holds one page of leaves in memory at a time. Deliberately absent: a [`Gateway`](super::Gateway)
 //! (`super::Gateway`); an auditor with a copy of the data file has none.
 
+mod bundle;
 mod known;
 mod leaves;
 mod proof;
@@ -21,7 +22,9 @@ use crate::audit::verify::{Start, Verifier};
 use crate::storage::audit_log::{self, LogHead};
 use crate::storage::{self, Connection, Location};
 
+pub use self::bundle::{BundleVerification, notes_of_bundle, verify_bundle};
 use self::known::Known;
+pub(in crate::gateway) use self::known::claimed_keys;
 use self::leaves::Reading;
 use super::checkpoint::frontier_at;
 use super::{Error, Result};

@@ -30,6 +30,14 @@ use super::api;
         api::policy::keys,
         api::policy::global_privacy_control,
         api::tokens::exchange,
+        api::audit::checkpoint,
+        api::audit::tile,
+        api::audit::entries,
+        api::audit::entry,
+        api::audit::proof,
+        api::audit::consistency,
+        api::audit::status,
+        api::audit::events,
     )
 )]
 pub struct Document;

@@ -16,7 +16,10 @@ use super::schema::{audit_leaf, audit_log};
 use super::sql_types::{Id16, Instant, Micros, Uuid16};
 use super::{Connection, Error, LeafRow, Result};
 
-pub use checkpoints::{checkpoint_sample, checkpoints, insert_checkpoint, newest_checkpoint, thin_checkpoints};
+pub use checkpoints::{
+    checkpoint_notes, checkpoint_sample, checkpoint_times, checkpoints, insert_checkpoint, newest_checkpoint,
+    thin_checkpoints,
+};
 pub use leaves::{
     StoredLeaf, WithoutLeaf, bare_leaf, entries, leaf_of_entry, leaves, leaves_of_events, rows_without_leaf,
     stored_size,

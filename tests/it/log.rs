@@ -36,6 +36,7 @@ macro_rules! on_both {
     )*};
 }
 
+mod bundles;
 mod published;
 
 fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(TestLog) -> F) {

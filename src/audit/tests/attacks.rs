@@ -234,6 +234,46 @@ fn verification_can_start_behind_pruned_leaves() {
     assert_eq!(report.exit, 40);
 }
 
+#[test]
+fn leaves_that_are_not_shown_still_count_for_the_root() {
+    let log = Log::of(600);
+    let shown = |leaves: &[Vec<u8>], hashes: &[Hash]| {
+        let checkpoints = vec![Log::of(200).checkpoint(), log.checkpoint()];
+        let mut verifier = Verifier::new(Start { checkpoints, ..Start::default() });
+        for (seq, (leaf, hash)) in (0..).zip(leaves.iter().zip(hashes)) {
+            match (256..512).contains(&seq) {
+                true => {
+                    verifier.feed(&LeafRow { seq, leaf, stored_hash: Some(*hash), columns: None, sealed: Some(&[]) });
+                }
+                false => verifier.pass_over(seq, *hash),
+            }
+        }
+        verifier.finish()
+    };
+    let report = shown(&log.leaves, &log.stored);
+    // Of a range it cannot be said whether every deletion of sealed parts was counted.
+    assert_eq!((report.exit, report.checked, report.size), (0, 256, 600), "{:?}", report.findings);
+    for seq in [256, 300, 511] {
+        for place in [5, 45, 120] {
+            let mut leaves = log.leaves.clone();
+            leaves[seq][place] ^= 1;
+            let report = shown(&leaves, &log.stored);
+            let is_named =
+                has(&report, Code::LeafAltered, leaf(seq as u64)) || has(&report, Code::Malformed, leaf(seq as u64));
+            assert!(report.exit == 40 && is_named, "{seq} {place} {:?}", report.findings);
+        }
+    }
+    // The link of leaf 256 tells what the hash before the range was.
+    for (seq, from) in [(3, 0), (599, 200)] {
+        let mut hashes = log.stored.clone();
+        hashes[seq][0] ^= 1;
+        let report = shown(&log.leaves, &hashes);
+        assert_eq!(report.exit, 40);
+        let to = if from == 0 { 199 } else { 599 };
+        assert!(has(&report, Code::RootMismatch, Position::Between { from, to }), "{seq} {:?}", report.findings);
+    }
+}
+
 /// `cargo test --release -- --ignored --nocapture throughput`.
 #[test]
 #[ignore = "measures, does not judge"]

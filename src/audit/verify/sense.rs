@@ -31,6 +31,8 @@ pub(super) struct Sense {
     counted: [u64; 3],
     last_gone: [Option<u64>; 3],
     is_sealed_checked: bool,
+    /// Whether every leaf from the first on was seen.
+    is_whole: bool,
 }
 
 /// The sizes for which a key of the log may sign.
@@ -56,6 +58,7 @@ impl Sense {
             counted: [0; 3],
             last_gone: [None; 3],
             is_sealed_checked: false,
+            is_whole: true,
         }
     }
 
@@ -65,6 +68,12 @@ impl Sense {
 
     pub(super) fn erased(&self) -> u64 {
         self.gone.iter().sum()
+    }
+
+    /// Forgets what only holds between neighbours: a leaf follows that is not seen.
+    pub(super) const fn pass_over(&mut self) {
+        self.is_whole = false;
+        self.last = None;
     }
 
     pub(super) fn feed(&mut self, position: u64, leaf: &Leaf, sealed: Option<&[(u8, Hash)]>, findings: &mut Findings) {
@@ -204,7 +213,7 @@ impl Sense {
             findings.push(Finding::whole(Code::Downgrade, text));
         }
         self.judge_keys(chain, findings);
-        if !self.is_sealed_checked {
+        if !self.is_sealed_checked || !self.is_whole {
             return;
         }
         let sums = self.gone.iter().zip(self.counted).zip(self.last_gone).zip(Class::ALL);

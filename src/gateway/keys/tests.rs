@@ -58,6 +58,7 @@ impl House {
             heartbeat_every: Duration::from_secs(3600),
             delivery_time_limit: Duration::from_secs(1),
             delivery_lease: Duration::from_secs(2),
+            public_entries: false,
             stated_age_days: Some(35),
             config_digest: [7; 32],
             observe: Arc::new(|_, _, _| {}),

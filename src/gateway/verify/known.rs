@@ -106,7 +106,10 @@ impl Opener {
 }
 
 /// The keys that the log itself names: in its first leaf, and at rotations.
-fn claimed_keys(connection: &mut Connection, head: Option<&LogHead>) -> Result<Vec<VerifierKey>> {
+pub(in crate::gateway) fn claimed_keys(
+    connection: &mut Connection,
+    head: Option<&LogHead>,
+) -> Result<Vec<VerifierKey>> {
     let Some(head) = head else { return Ok(Vec::new()) };
     let mut leaves: Vec<Vec<u8>> = Vec::new();
     if let Some((0, leaf, _)) = audit_log::bare_leaf(connection, 0).map_err(Error::store)? {

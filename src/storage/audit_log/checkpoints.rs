@@ -1,5 +1,7 @@
 //! The signed checkpoints of the log.
 
+use std::collections::BTreeSet;
+
 use diesel::prelude::*;
 
 use crate::storage::backend::on;
@@ -52,6 +54,37 @@ pub fn checkpoint_sample(connection: &mut Connection, newest: i64, others: i64) 
         .load(c))?;
     sample.extend(rows.into_iter().map(|(size, note)| (u64::try_from(size).unwrap_or(0), note)));
     Ok(sample)
+}
+
+/// Size and time of every stored checkpoint, by size.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn checkpoint_times(connection: &mut Connection) -> Result<Vec<(u64, Micros)>> {
+    let rows: Vec<(i64, Micros)> = on!(connection, c => audit_checkpoint::table
+        .filter(audit_checkpoint::log.eq(LOG))
+        .order(audit_checkpoint::size)
+        .select((audit_checkpoint::size, audit_checkpoint::signed_at))
+        .load(c))?;
+    Ok(rows.into_iter().map(|(size, at)| (u64::try_from(size).unwrap_or(0), at)).collect())
+}
+
+/// The notes of the checkpoints of these sizes, by size; sizes without one are left out.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn checkpoint_notes(connection: &mut Connection, sizes: &BTreeSet<u64>) -> Result<Vec<(u64, String)>> {
+    let sizes: Vec<i64> = sizes.iter().filter_map(|size| i64::try_from(*size).ok()).collect();
+    let mut notes = Vec::with_capacity(sizes.len());
+    for chunk in sizes.chunks(500) {
+        let rows: Vec<(i64, String)> = on!(&mut *connection, c => audit_checkpoint::table
+            .filter(audit_checkpoint::log.eq(LOG).and(audit_checkpoint::size.eq_any(chunk.to_vec())))
+            .order(audit_checkpoint::size)
+            .select((audit_checkpoint::size, audit_checkpoint::note))
+            .load(c))?;
+        notes.extend(rows.into_iter().map(|(size, note)| (u64::try_from(size).unwrap_or(0), note)));
+    }
+    Ok(notes)
 }
 
 /// Stores a signed checkpoint.

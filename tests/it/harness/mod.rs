@@ -71,11 +71,19 @@ pub struct Wish {
     pub body_time: Duration,
     /// Requests a second with one key.
     pub rate: u32,
+    /// Whether anyone may read the entries of the log.
+    pub public_entries: bool,
 }
 
 impl Default for Wish {
     fn default() -> Self {
-        Self { files: shipped_policy(), limits: Limits::default(), body_time: Duration::from_secs(5), rate: 100_000 }
+        Self {
+            files: shipped_policy(),
+            limits: Limits::default(),
+            body_time: Duration::from_secs(5),
+            rate: 100_000,
+            public_entries: false,
+        }
     }
 }
 
@@ -156,6 +164,7 @@ pub fn settings(backend: Backend, folder: &Path) -> Settings {
         memory: folder.join("memory"),
         journal: vec![folder.join("journal")],
         key_life: Duration::from_secs(30),
+        public_entries: false,
         checkpoint_every: Duration::from_millis(200),
         heartbeat_every: Duration::from_secs(3600),
         delivery_time_limit: Duration::from_secs(10),
@@ -173,7 +182,7 @@ impl TestGateway {
         let folder = tempfile::tempdir().expect("folder");
         let source = Source::default();
         let house = Gateway::open(
-            settings(backend, folder.path()),
+            Settings { public_entries: wish.public_entries, ..settings(backend, folder.path()) },
             KeyringSource::File { path: folder.path().join("root.key"), managed: true },
             wish.files,
             source.clone(),

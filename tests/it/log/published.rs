@@ -14,7 +14,7 @@ use amanat::gateway::tokens::Scope;
 use amanat::gateway::verify::verify_proof;
 
 use crate::both;
-use crate::harness::Backend;
+use crate::harness::{Backend, Wish};
 
 use super::{TestLog, faults, grow, run};
 
@@ -111,7 +111,9 @@ both! {
         let answer = get("/log/checkpoint").await.expect("answer");
         assert_eq!((answer.status().as_u16(), answer.headers()["cache-control"].to_str().expect("text")), (200, "max-age=1"));
         assert!(answer.text().await.expect("note").starts_with("amanat.test/log\n"));
-        assert_eq!(get("/log/tile/0/000.p/1").await.expect("answer").status(), 200);
+        let tile = get("/log/tile/0/000.p/1").await.expect("answer");
+        assert_eq!((tile.status().as_u16(), tile.headers()["cache-control"].to_str().expect("text")), (200, "max-age=31536000, immutable"));
+        assert_eq!(tile.headers()["content-type"], "application/octet-stream");
         assert_eq!(get("/log/tile/entries/000.p/1").await.expect("answer").status(), 404);
         assert_eq!(get("/v1/audit/entries").await.expect("answer").status(), 401);
 
@@ -126,6 +128,27 @@ both! {
         let (status, problem) = ask("/v1/audit/consistency?from=3&to=1").await;
         assert!((400..500).contains(&status), "{problem}");
         assert_eq!(ask("/v1/audit/status").await.0, 200);
-        assert_eq!(ask("/log/tile/entries/000.p/1").await.0, 200);
+        let events = ask("/v1/audit/events").await.1;
+        let exported = events["events"].as_array().expect("a list").iter().find(|event| event["code"] == 110).expect("listed");
+        assert_eq!((exported["event"].as_str(), &exported["facts"]), (Some("log.exported"), &serde_json::json!([2, 4, 7])));
+        let entries = gateway.client.get(format!("{}/log/tile/entries/000.p/1", gateway.url)).bearer_auth(&*token).send();
+        let entries = entries.await.expect("answer");
+        assert_eq!((entries.status().as_u16(), entries.headers()["cache-control"].to_str().expect("text")), (200, "private, max-age=31536000, immutable"));
+        for path in ["/log/tile/entries/000.p/255", "/log/tile/entries/0", "/log/tile/entries/", "/log/tile/0/000.p/256", "/log/tile/64/000"] {
+            let answer = gateway.client.get(format!("{}{path}", gateway.url)).bearer_auth(&*token).send().await.expect("answer");
+            assert_eq!(answer.status(), 404, "{path}");
+        }
+    }
+
+    async fn entries_may_be_made_public(gateway: TestGateway = Wish { public_entries: true, ..Wish::default() }) {
+        gateway.house.publish_once().await.expect("published");
+        let get = |path: &'static str| gateway.client.get(format!("{}{path}", gateway.url)).send();
+        let answer = get("/log/tile/entries/000.p/1").await.expect("answer");
+        let header = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
+        assert_eq!((answer.status().as_u16(), header("content-type")), (200, "application/octet-stream".to_owned()));
+        assert_eq!(header("cache-control"), "max-age=31536000, immutable");
+        let bytes = answer.bytes().await.expect("bytes");
+        assert_eq!(read_entries(&bytes).expect("entries").len(), 1);
+        assert_eq!(get("/v1/audit/entries").await.expect("answer").status(), 401, "the rendering stays for officers");
     }
 }

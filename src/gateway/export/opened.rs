@@ -1,0 +1,62 @@
+//! Opening the parts that are to be shown in a bundle.
+
+use std::collections::BTreeMap;
+
+use crate::audit::leaf::Leaf;
+use crate::audit::proof::OpenedPart;
+use crate::crypto::mac::audit::AuditPlace;
+use crate::domain::event::Role;
+use crate::domain::id::EntryId;
+use crate::gateway::prove::{Wanted, find};
+use crate::gateway::{Error, Gateway, Result};
+use crate::storage::{Connection, audit_log};
+
+/// A part of an entry that is to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The entry.
+    pub entry: Wanted,
+    /// Whose part of it.
+    pub role: Role,
+}
+
+impl Gateway {
+    /// Opens parts, each with the key that proves what its leaf commits to.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an entry or part that is not there, or whose key was destroyed.
+    pub(super) fn opened_parts(
+        &self,
+        connection: &mut Connection,
+        wanted: &[Shown],
+    ) -> Result<BTreeMap<(EntryId, Role), OpenedPart>> {
+        let mut opened = BTreeMap::new();
+        for shown in wanted {
+            let stored = find(connection, shown.entry).map_err(Error::store)?.ok_or(Error::NotFound)?;
+            let leaf = Leaf::decode(&stored.leaf).map_err(|_| Error::NotFound)?;
+            let part = self.opened_part(connection, &leaf, shown.role)?;
+            opened.insert((leaf.entry, shown.role), part);
+        }
+        Ok(opened)
+    }
+
+    fn opened_part(&self, connection: &mut Connection, leaf: &Leaf, role: Role) -> Result<OpenedPart> {
+        let part = leaf.parts.iter().find(|part| part.role == role).ok_or(Error::NotFound)?;
+        let stored = audit_log::parts_of(connection, &[leaf.entry]).map_err(Error::store)?;
+        let stored = stored.into_iter().find(|stored| stored.role == role.number()).ok_or(Error::NotFound)?;
+        let key = self.keyholder.audit_key_blocking(stored.holder)?;
+        let place = AuditPlace {
+            role: role.number(),
+            entry: leaf.entry,
+            event: leaf.event.number(),
+            class: leaf.event.class().number(),
+            origin: &self.origin,
+        };
+        let opened = key.key.open(&place, &stored.sealed, &part.commitment).map_err(Error::DataUnreadable)?;
+        Ok(OpenedPart {
+            role: role.number(),
+            commit_key: opened.commitment_key.to_shown(),
+            plaintext: opened.plaintext.to_vec(),
+        })
+    }
+}
