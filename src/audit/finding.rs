@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::verify::Dated;
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal $severity:ident;)*) => {
         /// The closed list of findings.
@@ -296,6 +298,9 @@ pub struct Report {
     pub anchored_to: Option<u64>,
     /// Time of the newest leaf, in microseconds since 1970 UTC.
     pub newest: Option<u64>,
+    /// The time-stamps that leaves say have arrived. Not part of what is printed.
+    #[serde(skip)]
+    pub dated: Vec<Dated>,
     /// Everything that was found, by position.
     pub findings: Vec<Finding>,
 }
@@ -316,6 +321,7 @@ impl Report {
             witnessed_to: None,
             anchored_to: None,
             newest: None,
+            dated: Vec::new(),
             findings: Vec::new(),
         }
     }

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::config::{self, Config, Loaded, Sources};
+use crate::gateway::anchor::AnchorSettings;
 use crate::gateway::source::Source;
 use crate::gateway::{self, Gateway, KeyringSource, Settings};
 use crate::policy::{Files, Mistake};
@@ -194,12 +195,26 @@ pub(super) fn settings(loaded: &Loaded) -> Result<Settings, Failure> {
         public_entries: config.audit.public_entries,
         checkpoint_every: config.audit.checkpoint_every,
         heartbeat_every: config.audit.heartbeat_every,
+        anchors: anchors(config)?,
         delivery_time_limit: config.delivery.time_limit,
         delivery_lease: config.delivery.lease,
         stated_age_days: config.keys.copies.as_ref().map(|_| config.keys.epoch_days + config.keys.restore_days),
         config_digest: digest.into(),
         observe: Arc::new(observe),
     })
+}
+
+/// The authorities that date the log.
+fn anchors(config: &Config) -> Result<Vec<AnchorSettings>, Failure> {
+    let guard = super::recipients::guard(config)?;
+    let of = |(name, anchor): (&String, &config::Anchor)| {
+        let wrong = |what: String| Failure::with_exit(3, format!("anchors.{name}.roots: {what}"));
+        let pem = std::fs::read(&anchor.roots)
+            .map_err(|error| wrong(format!("{} cannot be read: {error}", anchor.roots.display())))?;
+        let roots = gateway::anchor::roots(&pem).map_err(|error| wrong(chain(&error)))?;
+        Ok(AnchorSettings { name: name.clone(), url: anchor.url.clone(), roots, guard: guard.clone() })
+    };
+    config.anchors.iter().map(of).collect()
 }
 
 /// Where the root keys come from.

@@ -132,7 +132,10 @@ impl Gateway {
         // From now on silence is staleness.
         self.freshness.note_followed();
         tasks.spawn(follow(self.clone(), stopped.clone()));
-        tasks.spawn(forget(self.clone(), chores, stopped));
+        tasks.spawn(forget(self.clone(), chores, stopped.clone()));
+        if !self.anchors.is_empty() {
+            tasks.spawn(super::anchor::run(self.clone(), stopped));
+        }
         Housekeeping { house: self.clone(), stop, tasks }
     }
 
@@ -367,7 +370,7 @@ impl Gateway {
 }
 
 /// Waits; true if the chores are to end.
-async fn pause(stopped: &mut watch::Receiver<bool>, time: Duration) -> bool {
+pub(super) async fn pause(stopped: &mut watch::Receiver<bool>, time: Duration) -> bool {
     tokio::select! {
         () = tokio::time::sleep(time) => false,
         _ = stopped.wait_for(|stopped| *stopped) => true,

@@ -4,6 +4,7 @@
 //! Deliberately absent: actix, diesel, status codes, and any printing.
 
 pub mod access;
+pub mod anchor;
 pub mod barrier;
 pub mod checkpoint;
 pub mod collect;
@@ -86,6 +87,8 @@ pub struct Rooms {
     pub journal: journal::Journal,
     /// What this process signed, saw and refused of the log.
     pub log: checkpoint::LogWatch,
+    /// Who dates the log.
+    pub anchors: anchor::Anchors,
     /// This process.
     pub instance: InstanceId,
     /// Where the root keys come from.
@@ -129,6 +132,8 @@ pub struct Settings {
     pub checkpoint_every: Duration,
     /// How often an idle log gets a heartbeat.
     pub heartbeat_every: Duration,
+    /// Authorities that date the log.
+    pub anchors: Vec<anchor::AnchorSettings>,
     /// Length of a whole try of a delivery.
     pub delivery_time_limit: Duration,
     /// How long a claimed promise belongs to its instance.

@@ -32,6 +32,7 @@ use super::{Error, Gateway, KeyringSource, REMEMBERED_IDENTIFIERS, REMEMBERED_PE
 
 pub(super) async fn open(settings: Settings, keyring: KeyringSource, files: Files, source: Source) -> Result<Gateway> {
     let policy = crate::policy::load(&files, &KnownNotices::new()).map_err(Error::Policy)?;
+    let anchors = super::anchor::Anchors::of(&settings.anchors)?;
     migrate(&settings)?;
     let store = KeyStore::open(&settings.keys, 2).map_err(Error::keys)?;
     let (installation, stores) = belong_together(&settings, &source)?;
@@ -60,6 +61,7 @@ pub(super) async fn open(settings: Settings, keyring: KeyringSource, files: File
         database,
         journal,
         log: super::checkpoint::LogWatch::default(),
+        anchors,
         keyholder,
         policy: ArcSwap::from_pointee(PolicyInForce::new(policy.clone(), Terms::new(rows), files.clone())),
         tokens: ArcSwap::from_pointee(Tokens::default()),

@@ -22,6 +22,7 @@ impl From<Error> for Problem {
             | Error::RootKey(_)
             | Error::Policy(_)
             | Error::LogRefused { .. }
+            | Error::Anchor(_)
             | Error::File { .. } => Self::new(Code::Internal),
         };
         tracing::error!(error = crate::telemetry::cause(&error), code = problem.code().as_str(), "a call failed");

@@ -7,7 +7,7 @@
 mod audit;
 mod rights;
 
-pub use audit::{audit_checkpoint, audit_leaf, audit_log, audit_sealed, audit_tile};
+pub use audit::{audit_anchor, audit_checkpoint, audit_leaf, audit_log, audit_sealed, audit_tile};
 pub use rights::{erasure, late_event, package, subject_case, subject_request, suppression, task};
 
 diesel::table! {
@@ -351,5 +351,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     audit_leaf,
     audit_tile,
     audit_sealed,
-    audit_checkpoint
+    audit_checkpoint,
+    audit_anchor
 );

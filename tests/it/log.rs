@@ -96,6 +96,7 @@ impl TestLog {
             memory: None,
             checkpoints,
             trust: None,
+            anchor_roots: Default::default(),
             maximum_age: None,
             now: self.source.now(),
             business: true,

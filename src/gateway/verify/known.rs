@@ -51,7 +51,13 @@ impl Known {
 
         let mut refused = 0_u64;
         let mut first_refused = None;
-        for (size, note) in audit_log::checkpoint_sample(connection, NEWEST, OTHERS).map_err(Error::store)? {
+        let mut stored = audit_log::checkpoint_sample(connection, NEWEST, OTHERS).map_err(Error::store)?;
+        let mut dated = audit_log::anchored_sizes(connection).map_err(Error::store)?;
+        for (size, _) in &stored {
+            dated.remove(size);
+        }
+        stored.extend(audit_log::checkpoint_notes(connection, &dated).map_err(Error::store)?);
+        for (size, note) in stored {
             if let Err(error) = opener.take(note.as_bytes(), &mut known) {
                 refused += 1;
                 first_refused = Some((size, error));

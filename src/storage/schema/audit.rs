@@ -71,3 +71,18 @@ diesel::table! {
         signed_at -> Instant,
     }
 }
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::storage::sql_types::{Instant, Uuid16};
+
+    audit_anchor (log, size, kind) {
+        log -> SmallInt,
+        size -> BigInt,
+        kind -> Text,
+        asked_at -> Instant,
+        reply -> Nullable<Binary>,
+        made_at -> Nullable<Instant>,
+        overdue -> SmallInt,
+    }
+}

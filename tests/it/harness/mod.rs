@@ -167,6 +167,7 @@ pub fn settings(backend: Backend, folder: &Path) -> Settings {
         public_entries: false,
         checkpoint_every: Duration::from_millis(200),
         heartbeat_every: Duration::from_secs(3600),
+        anchors: Vec::new(),
         delivery_time_limit: Duration::from_secs(10),
         delivery_lease: Duration::from_secs(20),
         stated_age_days: None,

@@ -44,6 +44,7 @@ fn verify_with(bundle: &Path, wish: Wish<'_>) -> Report {
         against: wish.against.map(Path::to_path_buf),
         checkpoints: wish.checkpoints,
         trust: wish.trust.cloned(),
+        anchor_roots: Default::default(),
         maximum_age: wish.maximum_age.map(std::time::Duration::from_secs),
         now: amanat::gateway::source::Source::default().now(),
     };
