@@ -30,7 +30,7 @@ use super::{Error, Gateway, Result};
 /// How often each authority dates the log; also how long a reply may be missing before the log says so.
 const EVERY: SignedDuration = SignedDuration::from_hours(24);
 /// How often it is looked whether anything is due.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The pause after the first try that failed; each is twice the one before.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
 /// The longest pause between two tries.

@@ -3,6 +3,7 @@
 //! When a test ends, its gateway checks without being asked what [`aftermath`] lists.
 
 mod aftermath;
+pub mod authority;
 pub mod diagnostics;
 pub mod postgres;
 pub mod process;
