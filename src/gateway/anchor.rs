@@ -124,8 +124,16 @@ pub(super) async fn run(house: Gateway, mut stopped: watch::Receiver<bool>) {
             done = house.anchor_once() => done,
             _ = stopped.wait_for(|stopped| *stopped) => return,
         };
-        if let Err(error) = done {
-            tracing::warn!(error = crate::telemetry::cause(&error), "the log could not be dated; it is tried again");
+        match done {
+            Err(error) => {
+                tracing::warn!(
+                    error = crate::telemetry::cause(&error),
+                    "the log could not be dated; it is tried again"
+                );
+            }
+            // Nobody is asked, and what was asked of others is forgotten.
+            Ok(()) if house.anchors.is_empty() => return,
+            Ok(()) => {}
         }
         if pause(&mut stopped, LOOK_EVERY).await {
             return;
@@ -151,10 +159,14 @@ impl Gateway {
             })
             .await?;
         }
+        let mut failed = None;
         for asked in &self.anchors.asked {
-            self.anchor_with(asked, turn.entry(asked.settings.name.clone()).or_default()).await?;
+            // What is wrong with one holds up no other.
+            let tries = turn.entry(asked.settings.name.clone()).or_default();
+            failed = self.anchor_with(asked, tries).await.err().or(failed);
         }
-        self.measure_anchors().await
+        self.measure_anchors().await?;
+        failed.map_or(Ok(()), Err)
     }
 
     async fn anchor_with(&self, asked: &Asked, tries: &mut Tries) -> Result<()> {

@@ -133,9 +133,7 @@ impl Gateway {
         self.freshness.note_followed();
         tasks.spawn(follow(self.clone(), stopped.clone()));
         tasks.spawn(forget(self.clone(), chores, stopped.clone()));
-        if !self.anchors.is_empty() {
-            tasks.spawn(super::anchor::run(self.clone(), stopped));
-        }
+        tasks.spawn(super::anchor::run(self.clone(), stopped));
         Housekeeping { house: self.clone(), stop, tasks }
     }
 

@@ -293,6 +293,11 @@ on_both! {
         house.anchor_once().await.expect("asked");
         house.close();
         assert_eq!(Store::open(&log.settings.database).count("audit_anchor"), 1);
+        log.settings.anchors.clear();
+        let house = log.open().await;
+        house.anchor_once().await.expect("nobody to ask");
+        house.close();
+        assert_eq!(Store::open(&log.settings.database).count("audit_anchor"), 0);
     }
 
     async fn a_bundle_carries_the_replies(log: TestLog) {
