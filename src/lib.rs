@@ -13,6 +13,7 @@ pub mod config;
 pub mod telemetry;
 
 pub mod gateway;
+pub mod witness;
 
 pub mod http;
 

@@ -3,7 +3,7 @@
 use data_encoding::BASE64;
 
 use super::cbor::Malformed;
-use super::note::{KeyKind, Note, NoteSignature, VerifierKey};
+use super::note::{KeyKind, MAXIMUM_SIGNATURES, Note, NoteSignature, VerifierKey};
 use super::tree::Hash;
 use crate::crypto::signature::verify_strict;
 
@@ -91,6 +91,15 @@ pub fn cosigned_message(seconds: u64, text: &str) -> Vec<u8> {
     format!("cosignature/v1\ntime {seconds}\n{text}").into_bytes()
 }
 
+/// The note with these lines of cosignatures added, as far as a note may have lines at all.
+#[must_use]
+pub fn with_cosignatures<'a>(note: &str, lines: impl IntoIterator<Item = &'a str>) -> String {
+    let count = Note::parse(note.as_bytes()).map_or(0, |note| note.signatures.len());
+    let mut note = note.to_owned();
+    lines.into_iter().take(MAXIMUM_SIGNATURES.saturating_sub(count)).for_each(|line| note.push_str(line));
+    note
+}
+
 /// A cosignature that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cosignature {
@@ -167,7 +176,7 @@ fn verify_signature(key: &VerifierKey, line: &NoteSignature<'_>, text: &str) -> 
 }
 
 /// The time of a cosignature that holds.
-fn verify_cosignature(key: &VerifierKey, line: &NoteSignature<'_>, text: &str) -> Option<u64> {
+pub(super) fn verify_cosignature(key: &VerifierKey, line: &NoteSignature<'_>, text: &str) -> Option<u64> {
     let (seconds, bytes) = line.bytes.split_first_chunk::<8>()?;
     let seconds = u64::from_be_bytes(*seconds);
     let bytes = <&[u8; 64]>::try_from(bytes).ok()?;

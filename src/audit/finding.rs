@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::evidence::Evidence;
 use super::verify::Dated;
 
 macro_rules! codes {
@@ -303,6 +304,9 @@ pub struct Report {
     pub dated: Vec<Dated>,
     /// Everything that was found, by position.
     pub findings: Vec<Finding>,
+    /// Notes of the log that contradict each other, for files of their own.
+    #[serde(skip)]
+    pub evidence: Vec<Evidence>,
 }
 
 impl Report {
@@ -323,6 +327,7 @@ impl Report {
             newest: None,
             dated: Vec::new(),
             findings: Vec::new(),
+            evidence: Vec::new(),
         }
     }
 

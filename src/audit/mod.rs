@@ -10,6 +10,8 @@ pub mod attest;
 pub mod bundle;
 pub(crate) mod cbor;
 pub mod checkpoint;
+pub mod clock;
+pub mod evidence;
 pub mod finding;
 pub mod leaf;
 pub mod note;
@@ -20,6 +22,7 @@ pub mod tile;
 pub mod tree;
 pub mod trust;
 pub mod verify;
+pub mod witness;
 
 pub use cbor::Malformed;
 

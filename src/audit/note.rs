@@ -8,7 +8,7 @@ use super::cbor::Malformed;
 /// The most bytes of a note that is read at all.
 const MAXIMUM_LENGTH: usize = 64 * 1_024;
 /// The most signature lines of a note.
-const MAXIMUM_SIGNATURES: usize = 32;
+pub(super) const MAXIMUM_SIGNATURES: usize = 32;
 
 /// What a key signs, by its type byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -177,7 +177,12 @@ impl<'a> Note<'a> {
 }
 
 impl<'a> NoteSignature<'a> {
-    fn parse(line: &'a str) -> Result<Self, Malformed> {
+    /// Reads one line, without its newline.
+    ///
+    /// # Errors
+    ///
+    /// If it is not well formed.
+    pub fn parse(line: &'a str) -> Result<Self, Malformed> {
         let (name, bytes) = line.strip_prefix("\u{2014} ").and_then(|rest| rest.split_once(' ')).ok_or(Malformed)?;
         if !is_key_name(name) {
             return Err(Malformed);

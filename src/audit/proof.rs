@@ -71,7 +71,7 @@ impl std::fmt::Display for LogProof {
 }
 
 /// Reads a hash in padded base64.
-fn parse_hash(line: &str) -> Result<Hash, Malformed> {
+pub(super) fn parse_hash(line: &str) -> Result<Hash, Malformed> {
     let hash = BASE64.decode(line.as_bytes()).map_err(|_| Malformed)?;
     hash.try_into().map_err(|_| Malformed)
 }

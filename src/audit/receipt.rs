@@ -101,6 +101,11 @@ impl Receipt {
         let Some(bytes) = &proof.leaf else {
             return Err(malformed("The proof holds no leaf."));
         };
+        let leaf = Leaf::decode(bytes).map_err(|refusal| refusal_finding(refusal, proof.index))?;
+        if leaf.seq != proof.index {
+            let text = "The leaf says another position than its proof.";
+            return Err(Finding::at(Code::LeafAltered, proof.index, text));
+        }
         let included =
             verify_inclusion(proof.index, checkpoint.size, &leaf_hash(bytes), &proof.hashes, &checkpoint.root);
         if included.is_err() {
@@ -108,11 +113,6 @@ impl Receipt {
             return Err(Finding::at(Code::RootMismatch, proof.index, text));
         }
         report.checked = 1;
-        let leaf = Leaf::decode(bytes).map_err(|refusal| refusal_finding(refusal, proof.index))?;
-        if leaf.seq != proof.index {
-            let text = "The leaf says another position than its proof.";
-            return Err(Finding::at(Code::LeafAltered, proof.index, text));
-        }
         report.newest = Some(leaf.time);
         self.verify_parts(&leaf, &checkpoint.origin, report);
 

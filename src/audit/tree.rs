@@ -288,11 +288,23 @@ pub fn verify_consistency(
         return Ok(Consistency::FirstCheckpoint);
     }
 
-    let mut hashes = proof.iter();
-    let seed = if from.is_power_of_two() { Some(from_root) } else { hashes.next() };
-    let Some(seed) = seed else {
-        return Err(ProofError::Length);
-    };
+    let (seed, rest) =
+        if from.is_power_of_two() { (from_root, proof) } else { proof.split_first().ok_or(ProofError::Length)? };
+    let (old, new) = consistency_roots(from, to, seed, rest)?;
+    if old == *from_root && new == *to_root { Ok(Consistency::Extends) } else { Err(ProofError::Root) }
+}
+
+/// The roots of the older and of the newer tree that a consistency proof leads to (RFC 9162
+/// §2.1.4.2). `seed` is the root of the largest full subtree at the right edge of the older tree:
+/// its own root where its size is a power of two, else the first hash of the proof.
+///
+/// # Errors
+///
+/// A [`ProofError`] if the number of hashes is wrong, or not 0 < `from` < `to`.
+pub fn consistency_roots(from: u64, to: u64, seed: &Hash, hashes: &[Hash]) -> Result<(Hash, Hash), ProofError> {
+    if from == 0 || from >= to {
+        return Err(ProofError::SizesSwapped);
+    }
     let (mut node, mut last) = (from - 1, to - 1);
     let shift = node.trailing_ones();
     node >>= shift;
@@ -316,8 +328,5 @@ pub fn verify_consistency(
         node >>= 1;
         last >>= 1;
     }
-    if last != 0 {
-        return Err(ProofError::Length);
-    }
-    if old == *from_root && new == *to_root { Ok(Consistency::Extends) } else { Err(ProofError::Root) }
+    if last == 0 { Ok((old, new)) } else { Err(ProofError::Length) }
 }

@@ -9,6 +9,7 @@
 
 mod chain;
 mod entries;
+mod pause;
 mod sense;
 
 use super::checkpoint::Verified;
@@ -21,6 +22,7 @@ use crate::domain::id::EntryId;
 
 use chain::{Chain, Seen};
 pub use entries::EntryWatch;
+pub use pause::{Paused, Story};
 use sense::Sense;
 
 /// Findings of one kind beyond this many are counted and not listed.
@@ -102,6 +104,8 @@ pub struct Verifier {
     findings: Findings,
     pruned: u64,
     checked: u64,
+    /// Leaves below were judged before a pause; the newest of them is fed again for its link only.
+    judged_to: u64,
 }
 
 /// Findings, bounded.
@@ -133,12 +137,12 @@ impl Verifier {
             findings: Findings::default(),
             pruned,
             checked: 0,
+            judged_to: pruned,
         }
     }
 
-    /// Takes the next leaf, in the order of the source.
-    pub fn feed(&mut self, row: &LeafRow<'_>) {
-        self.checked += 1;
+    /// Takes the next leaf, in the order of the source, and gives the hash it has.
+    pub fn feed(&mut self, row: &LeafRow<'_>) -> Hash {
         let hash = leaf_hash(row.leaf);
         let decoded = Leaf::decode(row.leaf);
         let (skeleton, refusal) = match &decoded {
@@ -156,6 +160,10 @@ impl Verifier {
             is_suspect: false,
         };
         let seq = self.chain.feed(seen, row.leaf, &mut self.findings);
+        if seq < self.judged_to {
+            return hash;
+        }
+        self.checked += 1;
         if let Some(refusal) = refusal {
             self.findings.push(refusal_finding(refusal, seq));
         }
@@ -166,6 +174,7 @@ impl Verifier {
             self.check_columns(leaf, row.columns, seq);
             self.sense.feed(seq, leaf, row.sealed, &mut self.findings);
         }
+        hash
     }
 
     /// Takes the next leaf by its hash alone: a leaf that this source does not show. Roots are
@@ -190,6 +199,29 @@ impl Verifier {
             let text = "The columns beside the leaf say something else than the leaf.";
             self.findings.push(Finding::at(Code::LeafAltered, seq, text));
         }
+    }
+
+    /// What was found so far.
+    #[must_use]
+    pub fn found(&self) -> &[Finding] {
+        &self.findings.list
+    }
+
+    /// As [`Verifier::finish`], for a source whose sealed rows went while it was read: the rows are
+    /// balanced by how many there are of each class (operation, evidence, system) as of the last leaf
+    /// fed, not by which were seen.
+    #[must_use]
+    pub fn finish_with_rows(mut self, rows: [u64; 3]) -> Report {
+        // What a leaf names that cannot be read is not known, so nothing can be balanced.
+        let is_unread = |finding: &Finding| {
+            matches!(finding.code, Code::Malformed | Code::LeafMissing | Code::UnknownVersion | Code::UnknownEvent)
+        };
+        if self.findings.list.iter().any(is_unread) {
+            self.sense.forgo_balance();
+        } else {
+            self.sense.count_rows(rows, &mut self.findings);
+        }
+        self.finish()
     }
 
     /// Ends the log and reports. Attestation (quorum, age) is the caller's to add; see

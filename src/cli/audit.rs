@@ -1,8 +1,11 @@
-//! `amanat audit`: verify the log, take its checkpoint, prove an entry. None of it needs a key, and
-//! none of it changes the store.
+//! `amanat audit`: verify the log, take its checkpoint, prove an entry. None of that needs a key, and
+//! none of it changes the store. What an operator must say to the log has a file of its own.
 
 mod export;
+mod prune;
 pub(super) mod report;
+mod resume;
+mod witness;
 
 use std::io::{IsTerminal, Read as _, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +14,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::audit::evidence::Evidence;
 use crate::audit::finding::Report;
 use crate::audit::trust::Trust;
 use crate::domain::id::EntryId;
@@ -42,13 +46,19 @@ pub(super) enum AuditCommand {
     /// Takes the log out of the house: a bundle that anybody can verify offline, or lines for other
     /// systems.
     Export(export::Export),
+    /// Prints the verifier key of the log, for the trust policies of witnesses and verifiers.
+    Vkey,
+    Witness(witness::WitnessArguments),
+    Resume(resume::Resume),
+    Prune(prune::Prune),
 }
 
 /// What to verify, and against what.
 #[derive(Args)]
 pub(super) struct Verify {
     /// A database (`sqlite:PATH` or a PostgreSQL URL), a bundle (the file, or the folder it was
-    /// unpacked to) or a `.tlog-proof` file; the configured database if nothing is named.
+    /// unpacked to), a `.tlog-proof` file or an evidence file; the configured database if nothing is
+    /// named.
     source: Option<String>,
     /// A checkpoint saved before; may be given several times.
     #[arg(long, value_name = "FILE")]
@@ -69,6 +79,9 @@ pub(super) struct Verify {
     /// Also checks that every business row has its entry.
     #[arg(long)]
     business: bool,
+    /// The folder for evidence files, written where signed notes contradict each other.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    evidence: PathBuf,
     /// Prints the report as JSON.
     #[arg(long)]
     json: bool,
@@ -94,6 +107,11 @@ pub(super) struct Prove {
 pub(super) async fn run(command: AuditCommand, context: &Context) -> Result<u8, Failure> {
     let work: Box<dyn FnOnce() -> Result<u8, Failure> + Send> = match command {
         AuditCommand::Export(wanted) => return export::run(wanted, context).await,
+        AuditCommand::Witness(wanted) => return witness::run(wanted).await,
+        AuditCommand::Vkey => {
+            let location = data_store(context)?;
+            Box::new(move || print(&format!("{}\n", StoredLog::open(&location)?.verifier()?)).map(|()| 0))
+        }
         AuditCommand::Verify(wanted) => {
             let verification = Sourced::of(wanted, context)?;
             Box::new(move || verification.run())
@@ -102,6 +120,8 @@ pub(super) async fn run(command: AuditCommand, context: &Context) -> Result<u8, 
             let location = data_store(context)?;
             Box::new(move || checkpoint(&location, save.as_deref()))
         }
+        AuditCommand::Prune(wanted) => return prune::run(&wanted, context).await,
+        AuditCommand::Resume(wanted) => return resume::run(&wanted, context).await,
         AuditCommand::Prove(wanted) => {
             let location = data_store(context)?;
             Box::new(move || prove(&location, &wanted))
@@ -140,6 +160,7 @@ fn prove(location: &Location, wanted: &Prove) -> Result<u8, Failure> {
 fn no_proof(error: Error) -> Failure {
     match error {
         Error::NotFound => Failure::new("the log has no such entry, or it was pruned"),
+        Error::Pruned => Failure::new("the entry was pruned, which the log itself says"),
         Error::Pending { .. } => {
             Failure::new("no checkpoint covers this entry yet; a running gateway signs one within a second")
         }
@@ -150,6 +171,7 @@ fn no_proof(error: Error) -> Failure {
 /// A verification with everything read that it needs.
 struct Sourced {
     what: What,
+    evidence: PathBuf,
     is_json: bool,
 }
 
@@ -157,6 +179,7 @@ enum What {
     Database(Box<Verification>),
     Bundle(Box<BundleVerification>),
     Proof { text: String, trust: Option<Trust>, maximum_age: Option<Duration> },
+    Evidence(Evidence, Trust),
 }
 
 impl Sourced {
@@ -179,7 +202,7 @@ impl Sourced {
                 maximum_age: wanted.max_age,
                 now,
             }));
-            return Ok(Self { what, is_json: wanted.json });
+            return Ok(Self { what, evidence: wanted.evidence, is_json: wanted.json });
         }
         if let Some(path) = &wanted.against {
             let notes = notes_of_bundle(path)?;
@@ -204,13 +227,22 @@ impl Sourced {
                 if bytes.starts_with(b"SQLite format 3\0") {
                     (Location::Sqlite(source.into()), None, None)
                 } else {
-                    let text = String::from_utf8(bytes)
-                        .map_err(|_| Failure::with_exit(2, format!("{source} is no database, bundle or proof")))?;
                     if wanted.against.is_some() {
                         return Err(Failure::with_exit(2, "--against holds a bundle against a bundle or a database"));
                     }
-                    let what = What::Proof { text, trust, maximum_age: wanted.max_age };
-                    return Ok(Self { what, is_json: wanted.json });
+                    let what = match (Evidence::parse(&bytes), trust) {
+                        (Ok(evidence), Some(trust)) => What::Evidence(evidence, trust),
+                        (Ok(_), None) => {
+                            return Err(Failure::with_exit(2, "evidence is judged with the log's key: name --trust"));
+                        }
+                        (Err(_), trust) => {
+                            let text = String::from_utf8(bytes).map_err(|_| {
+                                Failure::with_exit(2, format!("{source} is no database, bundle or proof"))
+                            })?;
+                            What::Proof { text, trust, maximum_age: wanted.max_age }
+                        }
+                    };
+                    return Ok(Self { what, evidence: wanted.evidence, is_json: wanted.json });
                 }
             }
         };
@@ -225,7 +257,7 @@ impl Sourced {
             now,
             business: wanted.business,
         };
-        Ok(Self { what: What::Database(Box::new(verification)), is_json: wanted.json })
+        Ok(Self { what: What::Database(Box::new(verification)), evidence: wanted.evidence, is_json: wanted.json })
     }
 
     fn run(self) -> Result<u8, Failure> {
@@ -235,6 +267,7 @@ impl Sourced {
             What::Proof { text, trust, maximum_age } => {
                 verify_proof(&text, trust.as_ref(), maximum_age, Source::default().now())
             }
+            What::Evidence(evidence, trust) => evidence.report(trust.logs()),
         };
         let text = if self.is_json {
             serde_json::to_string(&report).map_err(|error| Failure::new(error.to_string()))? + "\n"
@@ -242,6 +275,10 @@ impl Sourced {
             report::text(&report)
         };
         print(&text)?;
+        for evidence in &report.evidence {
+            let path = crate::gateway::evidence::write(&self.evidence, evidence)?;
+            eprintln!("evidence was written to {}", path.display());
+        }
         Ok(report.exit)
     }
 }

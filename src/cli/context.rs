@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::config::{self, Config, Loaded, Sources};
 use crate::gateway::anchor::AnchorSettings;
 use crate::gateway::source::Source;
+use crate::gateway::witness::{TrustSettings, WhenUnwitnessed, Witnesses};
 use crate::gateway::{self, Gateway, KeyringSource, Settings};
 use crate::policy::{Files, Mistake};
 use crate::storage::Location;
@@ -196,6 +197,7 @@ pub(super) fn settings(loaded: &Loaded) -> Result<Settings, Failure> {
         checkpoint_every: config.audit.checkpoint_every,
         heartbeat_every: config.audit.heartbeat_every,
         anchors: anchors(config)?,
+        trust: trust(config)?,
         delivery_time_limit: config.delivery.time_limit,
         delivery_lease: config.delivery.lease,
         stated_age_days: config.keys.copies.as_ref().map(|_| config.keys.epoch_days + config.keys.restore_days),
@@ -215,6 +217,28 @@ fn anchors(config: &Config) -> Result<Vec<AnchorSettings>, Failure> {
         Ok(AnchorSettings { name: name.clone(), url: anchor.url.clone(), roots, guard: guard.clone() })
     };
     config.anchors.iter().map(of).collect()
+}
+
+fn trust(config: &Config) -> Result<TrustSettings, Failure> {
+    let failed = |path: &Path, what: &dyn std::fmt::Display| {
+        Failure::with_exit(3, format!("audit.trust: {}: {what}", path.display()))
+    };
+    let policy = match &config.audit.trust {
+        None => None,
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| failed(path, &error))?;
+            Some(text)
+        }
+    };
+    let when_unwitnessed = match config.audit.when_unwitnessed {
+        config::WhenUnwitnessed::Publish => WhenUnwitnessed::Publish,
+        config::WhenUnwitnessed::Wait => WhenUnwitnessed::Wait,
+    };
+    let settings = TrustSettings { policy, when_unwitnessed };
+    if let (Err(error), Some(path)) = (Witnesses::of(&settings), &config.audit.trust) {
+        return Err(failed(path, &error));
+    }
+    Ok(settings)
 }
 
 /// Where the root keys come from.

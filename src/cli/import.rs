@@ -178,7 +178,10 @@ async fn load_batch(
         match house.import(import, rows).await {
             Ok(left_out) => return Ok(left_out),
             Err(
-                gateway::Error::StoreUnavailable(_) | gateway::Error::KeysUnavailable(_) | gateway::Error::Contention,
+                gateway::Error::StoreUnavailable(_)
+                | gateway::Error::KeysUnavailable(_)
+                | gateway::Error::ClockSuspended
+                | gateway::Error::Contention,
             ) if tries < TRIES => {
                 tries += 1;
                 tokio::time::sleep(Duration::from_secs(u64::from(tries))).await;

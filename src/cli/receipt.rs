@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::audit::finding::{Code, Finding, Report};
 use crate::audit::receipt::{Receipt, TrustSource};
 use crate::audit::trust::Trust;
 
@@ -49,18 +50,18 @@ pub(super) fn run(arguments: &ReceiptArguments) -> Result<u8, Failure> {
             Some(Trust::parse(&text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?)
         }
     };
-    let Ok(receipt) = Receipt::parse(&bytes) else {
-        return Err(Failure::with_exit(
-            40,
-            format!("{} is not a receipt of the format {}", file.display(), Receipt::format()),
-        ));
-    };
-    let checked = receipt.verify(own.as_ref().map_or(TrustSource::Receipt, TrustSource::Own));
+    let receipt = Receipt::parse(&bytes).ok();
+    let source = own.as_ref().map_or(TrustSource::Receipt, TrustSource::Own);
+    let checked = receipt.as_ref().map_or_else(unreadable, |receipt| receipt.verify(source));
     if *json {
         let text = serde_json::to_string(&checked).map_err(|error| Failure::new(error.to_string()))?;
-        print(&text)?;
+        print(&(text + "\n"))?;
         return Ok(checked.exit);
     }
+    let Some(receipt) = receipt else {
+        print(&report::text(&checked))?;
+        return Ok(checked.exit);
+    };
     let mut text = String::new();
     // What is not complete is said before anything else.
     if receipt.statement.get("completeness") == Some(&crate::audit::payload::Value::from("partial")) {
@@ -70,4 +71,13 @@ pub(super) fn run(arguments: &ReceiptArguments) -> Result<u8, Failure> {
     text.push_str(&serde_json::to_string_pretty(&receipt.statement).map_err(|error| Failure::new(error.to_string()))?);
     print(&text)?;
     Ok(checked.exit)
+}
+
+/// What is said of a file that is no receipt.
+fn unreadable() -> Report {
+    let mut report = Report::new();
+    let text = format!("The file is not a receipt of the format {}.", Receipt::format());
+    report.findings.push(Finding::whole(Code::Malformed, text));
+    report.conclude();
+    report
 }

@@ -137,6 +137,7 @@ fn check_times(config: &Config, reading: &mut Reading<'_>) {
     }
     let moments = [
         ("audit.heartbeat_every", config.audit.heartbeat_every),
+        ("audit.scrub_every", config.audit.scrub_every),
         ("delivery.time_limit", config.delivery.time_limit),
         ("limits.body_time", config.limits.body_time),
     ];

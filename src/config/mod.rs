@@ -26,7 +26,8 @@ pub use checked::Config;
 pub use options::{Anchor, Audit, Delivery, Journal, Keys, Limits, Log, Metrics, Policy, Recipient, Server, Storage};
 pub use reference::print as print_reference;
 pub use setting::{
-    Backend, Bytes, DatabaseUrl, EnvironmentSecret, KeySource, LogFormat, MessageFormat, Network, RecipientKind, Secret,
+    Backend, Bytes, DatabaseUrl, EnvironmentSecret, KeySource, LogFormat, MessageFormat, Network, RecipientKind,
+    Secret, WhenUnwitnessed,
 };
 
 /// Reads every source, checks the whole and returns what it means.

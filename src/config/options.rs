@@ -10,7 +10,8 @@ use url::Url;
 
 use super::raw::Reading;
 use super::setting::{
-    Bytes, DatabaseUrl, EnvironmentSecret, KeySource, LogFormat, MessageFormat, Network, RecipientKind, Secret, Setting,
+    Bytes, DatabaseUrl, EnvironmentSecret, KeySource, LogFormat, MessageFormat, Network, RecipientKind, Secret,
+    Setting, WhenUnwitnessed,
 };
 
 /// What is known of an option besides its type.
@@ -137,6 +138,14 @@ sections! {
         public_entries: bool = "false";
         /// The folder that remembers the newest checkpoint; never part of a backup.
         memory: PathBuf = "data/memory";
+        /// A trust policy (C2SP tlog-policy): the log, its witnesses with their addresses, and the
+        /// quorum of them. Without one nobody outside is asked.
+        trust: Option<PathBuf> = "";
+        /// What is shown while the quorum is missed: `publish` every checkpoint, or `wait` and show
+        /// the newest that has it.
+        when_unwitnessed: WhenUnwitnessed = "publish";
+        /// Time between two re-readings of the whole log, each at a tenth of a core.
+        scrub_every: Duration = "24h";
     }
 
     /// A time-stamping authority that dates the log once a day (RFC 3161), under a name of your choice.

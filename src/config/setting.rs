@@ -378,6 +378,13 @@ choices! {
         /// `AMANAT__KEYS__ROOT`.
         Environment = "environment";
     }
+    /// What is shown of the log while no quorum of witnesses has signed it.
+    WhenUnwitnessed, "\"publish\" or \"wait\"" {
+        /// Every checkpoint at once; cosignatures are added as they come.
+        Publish = "publish";
+        /// The newest checkpoint that the quorum signed.
+        Wait = "wait";
+    }
     /// How parcels reach a recipient.
     RecipientKind, "\"webhook\" or \"file\"" {
         /// HTTP, signed by Standard Webhooks 1.0.0.

@@ -26,6 +26,7 @@ pub mod signing;
 #[cfg(test)]
 mod tests;
 pub mod webhook;
+pub mod witness;
 
 use std::fmt;
 use std::time::Duration;

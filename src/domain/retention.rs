@@ -59,6 +59,25 @@ impl RetentionClass {
     }
 }
 
+impl RetentionClass {
+    /// Whether data collected at this instant is over now.
+    #[must_use]
+    pub fn is_over(&self, collected_at: Timestamp, now: Timestamp, time_zone: &TimeZone) -> bool {
+        self.ends_at(collected_at, time_zone).is_some_and(|end| end <= now)
+    }
+
+    /// An instant such that whatever was collected before it is over now, to the day. Calendar
+    /// subtraction is no inverse of addition where months differ in length, so it is tried.
+    #[must_use]
+    pub fn over_before(&self, now: Timestamp, time_zone: &TimeZone) -> Option<Timestamp> {
+        let guess = now.to_zoned(time_zone.clone()).checked_sub(self.period).ok()?;
+        (0..4)
+            .filter_map(|days| guess.checked_sub(Span::new().days(days)).ok())
+            .map(|guess| guess.timestamp())
+            .find(|guess| self.is_over(*guess, now, time_zone))
+    }
+}
+
 impl RetentionStart {
     /// Every start.
     pub const ALL: [Self; 3] = [Self::Collected, Self::LastContact, Self::ContractEnd];

@@ -172,9 +172,9 @@ impl Gateway {
     async fn anchor_with(&self, asked: &Asked, tries: &mut Tries) -> Result<()> {
         let now = self.source.now();
         let name = &asked.settings.name;
-        let Some(open) = self.due(name, now, tries).await? else { return Ok(()) };
+        let Some(open) = self.owed(name, now, tries).await? else { return Ok(()) };
         if tries.next.is_none_or(|next| now >= next) {
-            match self.ask(asked, open.size).await? {
+            match self.ask_to_date(asked, open.size).await? {
                 Ok(reply) => {
                     *tries = Tries { searched: tries.searched, ..Tries::default() };
                     tracing::info!(authority = %name, size = open.size, "the log is dated");
@@ -194,7 +194,7 @@ impl Gateway {
     }
 
     /// The time-stamp that an authority still owes, or owes from now on.
-    async fn due(&self, name: &str, now: Timestamp, tries: &mut Tries) -> Result<Option<StoredAnchor>> {
+    async fn owed(&self, name: &str, now: Timestamp, tries: &mut Tries) -> Result<Option<StoredAnchor>> {
         let authority = name.to_owned();
         let newest =
             self.database.read(move |c| audit_log::newest_anchor(c, &authority)).await.map_err(Error::store)?;
@@ -238,7 +238,7 @@ impl Gateway {
     }
 
     /// One try to have the checkpoint of a size dated.
-    async fn ask(&self, asked: &Asked, size: u64) -> Result<std::result::Result<Vec<u8>, Trouble>> {
+    async fn ask_to_date(&self, asked: &Asked, size: u64) -> Result<std::result::Result<Vec<u8>, Trouble>> {
         let notes = self.database.read(move |c| audit_log::checkpoint_notes(c, &[size].into())).await;
         let (_, note) =
             notes.map_err(Error::store)?.pop().ok_or(Error::WrongState("the checkpoint to date is gone"))?;

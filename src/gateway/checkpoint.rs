@@ -43,11 +43,40 @@ pub struct Published {
 /// What this process signed, saw and refused of the log.
 #[derive(Default)]
 pub struct LogWatch {
+    /// The newest checkpoint that was signed or seen.
     published: ArcSwapOption<Published>,
+    /// The one that anyone may have, with its cosignatures.
+    shown: ArcSwapOption<Published>,
+    /// Told whenever there is a newer one.
+    news: tokio::sync::Notify,
     refusal: OnceLock<LogRefusal>,
     start: OnceLock<Cause>,
     /// One publication of this process at a time.
     turn: tokio::sync::Mutex<()>,
+}
+
+impl LogWatch {
+    /// The newest checkpoint that this instance signed or saw, without cosignatures.
+    pub(super) fn newest(&self) -> Option<Arc<Published>> {
+        self.published.load_full()
+    }
+
+    /// Waits until there is a newer one.
+    pub(super) async fn published_again(&self) {
+        self.news.notified().await;
+    }
+
+    /// Shows a checkpoint to anyone who asks, unless a newer one or the same with more cosignatures
+    /// is shown already.
+    pub(super) fn show(&self, published: Published) {
+        let published = Arc::new(published);
+        self.shown.rcu(|shown| match shown {
+            Some(shown) if (shown.size, shown.note.len()) > (published.size, published.note.len()) => {
+                Some(Arc::clone(shown))
+            }
+            _ => Some(Arc::clone(&published)),
+        });
+    }
 }
 
 /// Why the log is not the one that was signed.
@@ -67,12 +96,23 @@ impl From<LogRefusal> for Error {
 
 impl Gateway {
     /// Publishes every `audit.checkpoint_every` if the log grew, follows what other instances
-    /// publish, and lets an idle log beat, until `stop` becomes true; then publishes once more.
+    /// publish, lets an idle log beat, and has it all witnessed, until `stop` becomes true; then
+    /// publishes once more.
     ///
     /// # Errors
     /// [`Error::LogRefused`] when the log is not the one that was signed: the process must end with
     /// that exit code. Anything that may pass is logged and tried again.
-    pub async fn run_publisher(&self, mut stop: watch::Receiver<bool>) -> Result<()> {
+    pub async fn run_publisher(&self, stop: watch::Receiver<bool>) -> Result<()> {
+        let (ended, published_last) = watch::channel(false);
+        let publishing = async {
+            let outcome = self.publish_until(stop).await;
+            ended.send_replace(true);
+            outcome
+        };
+        tokio::try_join!(publishing, self.run_witnessing(published_last)).map(drop)
+    }
+
+    async fn publish_until(&self, mut stop: watch::Receiver<bool>) -> Result<()> {
         let tick = self.settings.checkpoint_every.min(FOLLOW_EVERY);
         let mut last_published: Option<Instant> = None;
         loop {
@@ -128,14 +168,24 @@ impl Gateway {
         self.store_checkpoint(&next).await?;
         let published = Arc::new(Published { size: next.size, note: next.note });
         self.remember(&published).await?;
-        self.log.published.store(Some(Arc::clone(&published)));
+        self.take_published(Arc::clone(&published));
         Ok(Some(published))
     }
 
-    /// The newest checkpoint that this instance signed or saw.
+    /// The checkpoint that anyone may have, with the cosignatures of witnesses that came so far: the
+    /// newest, or the newest that the quorum signed where the operator wants to wait for it.
     #[must_use]
     pub fn published(&self) -> Option<Arc<Published>> {
-        self.log.published.load_full()
+        self.log.shown.load_full()
+    }
+
+    /// Takes over a newer checkpoint of the log.
+    fn take_published(&self, published: Arc<Published>) {
+        self.log.published.store(Some(Arc::clone(&published)));
+        if !self.witnesses.must_wait() {
+            self.log.show(Published::clone(&published));
+        }
+        self.log.news.notify_one();
     }
 
     /// Why nothing is signed or written any more, if that is so. `/readyz` is red then.
@@ -232,7 +282,7 @@ impl Gateway {
         }
         let published = Arc::new(Published { size: signed.size, note: signed.note });
         self.remember(&published).await?;
-        self.log.published.store(Some(published));
+        self.take_published(published);
         Ok(())
     }
 
@@ -258,14 +308,14 @@ impl Gateway {
     }
 
     /// Stops signing and writing for good.
-    fn refuse_log(&self, refusal: LogRefusal) -> Error {
+    pub(super) fn refuse_log(&self, refusal: LogRefusal) -> Error {
         tracing::error!(exit = refusal.exit, what = %refusal.what, "the audit log is refused; nothing more is written");
         self.database.halt();
         self.log.refusal.get_or_init(|| refusal).clone().into()
     }
 
     /// What may pass is told and tried again at the next tick.
-    fn note_failure(&self, outcome: Result<()>, what: &'static str) -> Result<()> {
+    pub(super) fn note_failure(&self, outcome: Result<()>, what: &'static str) -> Result<()> {
         match outcome {
             Err(error @ Error::LogRefused { .. }) => Err(error),
             Err(error) => {
@@ -327,14 +377,14 @@ const WAY_OUT: &str = "bring back the newer data (`amanat restore … --mirror D
                        its successor (`amanat restore … --succeed`); never go on behind what was signed";
 
 impl LogRefusal {
-    fn rollback(who: &str, signed: u64, stored: u64) -> Self {
+    pub(super) fn rollback(who: &str, signed: u64, stored: u64) -> Self {
         Self {
             exit: 30,
             what: format!("rollback: {who} a log of {signed} leaves, the data store holds {stored}; {WAY_OUT}"),
         }
     }
 
-    fn fork(who: &str, signed: u64, signed_root: &Hash, stored: u64, stored_root: &Hash) -> Self {
+    pub(super) fn fork(who: &str, signed: u64, signed_root: &Hash, stored: u64, stored_root: &Hash) -> Self {
         let [signed_root, stored_root] = [signed_root, stored_root].map(|root| data_encoding::BASE64.encode(root));
         Self {
             exit: 30,

@@ -37,6 +37,9 @@ pub enum Error {
     /// A time-stamping authority of the configuration cannot be used.
     #[error("the time-stamping authorities cannot be used: {0}")]
     Anchor(String),
+    /// The trust policy cannot be used.
+    #[error("the trust policy cannot be used: {0}")]
+    Trust(String),
     /// The policy is refused whole.
     #[error("the policy has {} mistakes", .0.len())]
     Policy(Vec<policy::Mistake>),
@@ -59,6 +62,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The clock stands where it cannot, so nothing can be dated; nothing was changed.
+    #[error("the clock is not believed; set it right, or run `amanat audit resume --clock`")]
+    ClockSuspended,
     /// The answer must wait.
     #[error("not ready yet")]
     Pending {
@@ -68,6 +74,9 @@ pub enum Error {
     /// What is asked cannot be done in this state.
     #[error("this cannot be done now: {0}")]
     WrongState(&'static str),
+    /// The entry was pruned, which the log itself says.
+    #[error("the entry was pruned")]
+    Pruned,
     /// What is asked for does not exist, or not for the caller.
     #[error("not found")]
     NotFound,
@@ -80,7 +89,11 @@ impl Error {
     /// Sorts an error of the data store: away for now, or wrong.
     #[must_use]
     pub fn store(error: storage::Error) -> Self {
-        if error.is_passing() { Self::StoreUnavailable(error) } else { Self::Store(error) }
+        match error {
+            storage::Error::ClockSuspended => Self::ClockSuspended,
+            error if error.is_passing() => Self::StoreUnavailable(error),
+            error => Self::Store(error),
+        }
     }
 
     /// Sorts an error of the key store.

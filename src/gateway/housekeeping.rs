@@ -26,6 +26,8 @@ use super::{Error, Gateway, Result};
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 /// How often old rows are looked for.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// How often sealed parts of the log are looked for whose time is over.
+const EXPIRE_EVERY: Duration = Duration::from_secs(3_600);
 /// Older knowledge is no knowledge.
 const STALE: Duration = Duration::from_secs(10);
 /// Rows forgotten in one unit of work: other work waits no longer than for so many.
@@ -44,11 +46,13 @@ pub struct Chores {
     pub settled_days: u32,
     /// Second places of the root key, for a rotation that is taken up again.
     pub copies: Vec<PathBuf>,
+    /// How often the whole log is read again.
+    pub scrub_every: Duration,
 }
 
 impl Default for Chores {
     fn default() -> Self {
-        Self { settled_days: 30, copies: Vec::new() }
+        Self { settled_days: 30, copies: Vec::new(), scrub_every: Duration::from_secs(86_400) }
     }
 }
 
@@ -132,6 +136,7 @@ impl Gateway {
         // From now on silence is staleness.
         self.freshness.note_followed();
         tasks.spawn(follow(self.clone(), stopped.clone()));
+        tasks.spawn(super::scrub::daily(self.clone(), chores.scrub_every, stopped.clone()));
         tasks.spawn(forget(self.clone(), chores, stopped.clone()));
         tasks.spawn(super::anchor::run(self.clone(), stopped));
         Housekeeping { house: self.clone(), stop, tasks }
@@ -209,6 +214,7 @@ impl Gateway {
     }
 
     async fn measure(&self) -> Result<()> {
+        self.look_at_clock().await?;
         let promises = self.database.read(deliveries::open_count).await.map_err(Error::store)?;
         let inside = self.database.read(housekeeping::free_inside).await.map_err(Error::store)?;
         let (free, most) = self.database.queue();
@@ -326,6 +332,7 @@ async fn follow(house: Gateway, mut stopped: watch::Receiver<bool>) {
 
 async fn forget(house: Gateway, chores: Chores, mut stopped: watch::Receiver<bool>) {
     let mut swept: Option<Instant> = None;
+    let mut expired: Option<Instant> = None;
     loop {
         if pause(&mut stopped, FORGET_EVERY).await {
             return;
@@ -333,6 +340,10 @@ async fn forget(house: Gateway, chores: Chores, mut stopped: watch::Receiver<boo
         let round = async {
             house.forget_old(&chores).await?;
             house.take_up_rotation(&chores).await?;
+            if expired.is_none_or(|at| at.elapsed() >= EXPIRE_EVERY) {
+                house.expire_log_parts().await?;
+                expired = Some(Instant::now());
+            }
             if swept.is_none_or(|at| at.elapsed() >= Duration::from_secs(86_400)) {
                 house.sweep_keys().await?;
                 swept = Some(Instant::now());

@@ -6,7 +6,7 @@ use crate::crypto::audit_seal::AuditKey;
 use crate::crypto::mac::audit::AuditPlace;
 use crate::domain::event::{Event, Outcome, Role};
 use crate::domain::id::EntryId;
-use crate::storage::{Id16, LeafRow, SealedPart};
+use crate::storage::{self, Id16, LeafRow, SealedPart};
 
 use super::source::Source;
 use super::{Error, Result};
@@ -17,6 +17,13 @@ pub struct HeldAuditKey {
     pub id: Id16,
     /// The key.
     pub key: AuditKey,
+}
+
+/// Puts facts into the only leaf of a change that are known in its commit alone.
+pub(super) fn amend(leaves: &mut [LeafRow], facts: Vec<Fact>) -> storage::Result<()> {
+    let [leaf] = leaves else { return Err(storage::Error::Refused("a change with these facts has one leaf")) };
+    let refused = storage::Error::Refused("the leaf cannot hold these facts");
+    leaf.draft.amend(Facts::new(facts)).map_err(|_| refused)
 }
 
 /// A leaf in the making.

@@ -7,11 +7,13 @@ pub mod access;
 pub mod anchor;
 pub mod barrier;
 pub mod checkpoint;
+pub mod clock;
 pub mod collect;
 pub mod consent;
 pub mod disclose;
 pub mod dispatch;
 pub mod erase;
+pub mod evidence;
 pub mod export;
 pub mod housekeeping;
 pub mod identifiers;
@@ -22,16 +24,22 @@ pub mod keys;
 pub mod person;
 pub mod policy;
 pub mod prove;
+pub mod prune;
+pub mod retention;
 pub mod rights;
 pub mod rows;
+pub mod scrub;
 pub mod source;
 pub mod subject_request;
 pub mod tokens;
 pub mod verify;
+pub mod witness;
 
 mod error;
 mod leaf;
+mod lease;
 mod meeting;
+mod opened;
 mod rendering;
 mod set_up;
 
@@ -89,6 +97,8 @@ pub struct Rooms {
     pub log: checkpoint::LogWatch,
     /// Who dates the log.
     pub anchors: anchor::Anchors,
+    /// Who is asked to cosign the log.
+    pub witnesses: witness::Witnesses,
     /// This process.
     pub instance: InstanceId,
     /// Where the root keys come from.
@@ -134,6 +144,8 @@ pub struct Settings {
     pub heartbeat_every: Duration,
     /// Authorities that date the log.
     pub anchors: Vec<anchor::AnchorSettings>,
+    /// Who is asked to cosign the log, and how many must.
+    pub trust: witness::TrustSettings,
     /// Length of a whole try of a delivery.
     pub delivery_time_limit: Duration,
     /// How long a claimed promise belongs to its instance.
@@ -166,7 +178,7 @@ impl Gateway {
         files: crate::policy::Files,
         source: Source,
     ) -> Result<Self> {
-        set_up::open(settings, keyring, files, source).await
+        set_up::open(settings, keyring, files, source, clock::Belief::Checked).await
     }
 
     /// The state of a person as last seen by this process, read if it is not remembered.

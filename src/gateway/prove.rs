@@ -9,6 +9,9 @@ use data_encoding::BASE64;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::audit::checkpoint::with_cosignatures;
+use crate::audit::leaf::{Fact, Leaf};
+use crate::audit::note::{KeyKind, VerifierKey};
 use crate::audit::proof::LogProof;
 use crate::audit::tile::{TILE_WIDTH, TileKind, TilePath, put_entry};
 use crate::audit::tree;
@@ -18,6 +21,8 @@ use crate::storage::{self, Connection, Location};
 
 use super::checkpoint::{LogRefusal, Published};
 use super::rendering::{LeafBytes, Rendered, rendered};
+use super::scrub::ScrubStatus;
+use super::witness::WitnessStanding;
 use super::{Error, Gateway, Result};
 
 /// Entries in one answer at most.
@@ -61,15 +66,22 @@ pub struct LogStatus {
     pub published: Option<u64>,
     /// The verifier key of the log, for trust policies.
     pub verifier: String,
+    /// What each witness of the trust policy cosigned last.
+    pub witnesses: Vec<WitnessStanding>,
+    /// Since when no quorum of them signs, once the log told so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unwitnessed_since: Option<jiff::Timestamp>,
     /// Why nothing is signed or written any more, if that is so.
     pub refused: Option<String>,
+    /// How the daily re-reading of the log stands.
+    pub scrub: ScrubStatus,
 }
 
 impl Gateway {
     /// Proves an entry in the newest published checkpoint: a `.tlog-proof` with the leaf in it.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Pending`] while no checkpoint covers the entry.
+    /// [`Error::NotFound`]; [`Error::Pruned`]; [`Error::Pending`] while no checkpoint covers the entry.
     pub async fn prove_entry(&self, wanted: Wanted) -> Result<LogProof> {
         let published = self.published();
         self.database
@@ -140,12 +152,15 @@ impl Gateway {
         let origin = self.origin.clone();
         self.database
             .read(move |connection| {
-                let Some(leaf) = find(connection, wanted)? else { return Ok(None) };
-                Ok(shown(connection, vec![leaf], &origin, published.as_deref())?.pop())
+                let leaf = match find(connection, wanted)? {
+                    Found::Leaf(leaf) => leaf,
+                    Found::Pruned => return Ok(Err(Error::Pruned)),
+                    Found::Nothing => return Ok(Err(Error::NotFound)),
+                };
+                Ok(shown(connection, vec![*leaf], &origin, published.as_deref())?.pop().ok_or(Error::NotFound))
             })
             .await
             .map_err(Error::store)?
-            .ok_or(Error::NotFound)
     }
 
     /// How the log stands.
@@ -154,7 +169,10 @@ impl Gateway {
     /// When the store cannot be read.
     pub async fn log_status(&self) -> Result<LogStatus> {
         let head = self.database.read(audit_log::head).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
+        let (witnesses, unwitnessed_since) = self.witness_standing().await?;
         Ok(LogStatus {
+            witnesses,
+            unwitnessed_since,
             origin: head.origin.clone(),
             size: head.size,
             minimum_index: head.minimum_index,
@@ -162,6 +180,7 @@ impl Gateway {
             published: self.published().map(|published| published.size),
             verifier: self.log_verifier()?.to_string(),
             refused: self.log_refusal().map(|LogRefusal { what, .. }| what),
+            scrub: self.scrub_status().await?,
         })
     }
 }
@@ -182,13 +201,31 @@ impl StoredLog {
         &mut self.0
     }
 
-    /// The newest stored checkpoint.
+    /// The newest stored checkpoint, with its cosignatures.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn checkpoint(&mut self) -> Result<Option<Published>> {
         let newest = audit_log::newest_checkpoint(&mut self.0).map_err(Error::store)?;
-        Ok(newest.map(|(size, note)| Published { size, note }))
+        let Some((size, note)) = newest else { return Ok(None) };
+        let lines = audit_log::cosignatures_of(&mut self.0, size).map_err(Error::store)?;
+        let note = with_cosignatures(&note, lines.iter().map(|row| row.line.as_str()));
+        Ok(Some(Published { size, note }))
+    }
+
+    /// The verifier key of the log, as its first leaf names it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no first leaf; when the store cannot be read.
+    pub fn verifier(&mut self) -> Result<VerifierKey> {
+        let head = audit_log::head(&mut self.0).map_err(Error::store)?.ok_or(Error::NotFound)?;
+        let opening = audit_log::bare_leaf(&mut self.0, 0).map_err(Error::store)?;
+        let leaf = opening.and_then(|(_, leaf, _)| Leaf::decode(&leaf).ok()).ok_or(Error::NotFound)?;
+        let named = leaf.facts.as_slice().iter().find_map(|fact| match fact {
+            Fact::Verifier([kind, public @ ..]) if *kind == KeyKind::Ed25519.byte() => Some(*public),
+            _ => None,
+        });
+        VerifierKey::new(&head.origin, KeyKind::Ed25519, named.ok_or(Error::NotFound)?).map_err(|_| Error::NotFound)
     }
 
     /// As [`Gateway::prove_entry`], in the newest stored checkpoint.
@@ -211,7 +248,11 @@ impl StoredLog {
 }
 
 fn inclusion(connection: &mut Connection, published: Option<&Published>, wanted: Wanted) -> Result<LogProof> {
-    let leaf = find(connection, wanted).map_err(Error::store)?.ok_or(Error::NotFound)?;
+    let leaf = match find(connection, wanted).map_err(Error::store)? {
+        Found::Leaf(leaf) => *leaf,
+        Found::Pruned => return Err(Error::Pruned),
+        Found::Nothing => return Err(Error::NotFound),
+    };
     let Some(published) = published.filter(|published| leaf.seq < published.size) else {
         return Err(Error::Pending { wait: PENDING });
     };
@@ -236,14 +277,27 @@ fn consistency(
     Ok(ConsistencyProof { from, to, hashes: hashes.iter().map(|hash| BASE64.encode(hash)).collect() })
 }
 
-/// The leaf that is wanted, unless it was pruned.
-pub(super) fn find(connection: &mut Connection, wanted: Wanted) -> storage::Result<Option<StoredLeaf>> {
+/// What became of an entry that is wanted.
+pub(super) enum Found {
+    Leaf(Box<StoredLeaf>),
+    Pruned,
+    Nothing,
+}
+
+pub(super) fn find(connection: &mut Connection, wanted: Wanted) -> storage::Result<Found> {
     let minimum = audit_log::head(connection)?.map_or(0, |head| head.minimum_index);
+    if matches!(wanted, Wanted::Position(seq) if seq < minimum) {
+        return Ok(Found::Pruned);
+    }
     let leaf = match wanted {
         Wanted::Position(seq) => audit_log::leaves(connection, seq, 1)?.pop().filter(|leaf| leaf.seq == seq),
         Wanted::Entry(entry) => audit_log::leaf_of_entry(connection, entry)?,
     };
-    Ok(leaf.filter(|leaf| leaf.seq >= minimum))
+    Ok(match leaf {
+        Some(leaf) if leaf.seq < minimum => Found::Pruned,
+        Some(leaf) => Found::Leaf(Box::new(leaf)),
+        None => Found::Nothing,
+    })
 }
 
 /// The hashes of a tile. Those of leaves that were pruned stand in the stored tile alone.

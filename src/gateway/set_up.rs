@@ -22,6 +22,7 @@ use crate::policy::{Files, KnownNotices};
 use crate::storage::keys::{self, KeyStore};
 use crate::storage::{Database, Options, Step, Unit, audit_log, installation, terms};
 
+use super::clock::Belief;
 use super::keyholder::Keyholder;
 use super::keys::root_file::{self, RootSource, Stores};
 use super::keys::versions;
@@ -30,9 +31,16 @@ use super::source::Source;
 use super::tokens::Tokens;
 use super::{Error, Gateway, KeyringSource, REMEMBERED_IDENTIFIERS, REMEMBERED_PEOPLE, Result, Rooms, Settings};
 
-pub(super) async fn open(settings: Settings, keyring: KeyringSource, files: Files, source: Source) -> Result<Gateway> {
+pub(super) async fn open(
+    settings: Settings,
+    keyring: KeyringSource,
+    files: Files,
+    source: Source,
+    clock: Belief,
+) -> Result<Gateway> {
     let policy = crate::policy::load(&files, &KnownNotices::new()).map_err(Error::Policy)?;
     let anchors = super::anchor::Anchors::of(&settings.anchors)?;
+    let witnesses = super::witness::Witnesses::of(&settings.trust)?;
     migrate(&settings)?;
     let store = KeyStore::open(&settings.keys, 2).map_err(Error::keys)?;
     let (installation, stores) = belong_together(&settings, &source)?;
@@ -51,6 +59,7 @@ pub(super) async fn open(settings: Settings, keyring: KeyringSource, files: File
         batch_units: settings.batch_units,
         queue: settings.queue,
         observe,
+        timekeeper: super::clock::timekeeper(&source),
     })
     .map_err(Error::store)?;
     let rows = database.read(terms::all).await.map_err(Error::store)?;
@@ -66,6 +75,7 @@ pub(super) async fn open(settings: Settings, keyring: KeyringSource, files: File
         policy: ArcSwap::from_pointee(PolicyInForce::new(policy.clone(), Terms::new(rows), files.clone())),
         tokens: ArcSwap::from_pointee(Tokens::default()),
         origin,
+        witnesses,
         instance,
         root_source,
         key_work: tokio::sync::Mutex::new(()),
@@ -75,7 +85,7 @@ pub(super) async fn open(settings: Settings, keyring: KeyringSource, files: File
         people: Cache::new(REMEMBERED_PEOPLE),
         identifiers: Cache::new(REMEMBERED_IDENTIFIERS),
     }));
-    house.begin(policy, files).await?;
+    house.begin(policy, files, clock).await?;
     Ok(house)
 }
 
@@ -92,8 +102,9 @@ pub(super) fn migrate(settings: &Settings) -> Result<(usize, usize)> {
 impl Gateway {
     /// Opens the log if it is new, refuses to go on behind it, puts the policy in force, reads the
     /// tokens.
-    async fn begin(&self, policy: Policy, files: Files) -> Result<()> {
-        self.check_log().await?;
+    async fn begin(&self, policy: Policy, files: Files, clock: Belief) -> Result<()> {
+        self.check_log(clock).await?;
+        self.check_witnesses().await?;
         let head = self.database.read(audit_log::head).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
         if head.size == 0 {
             self.open_log(&policy).await?;

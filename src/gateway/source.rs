@@ -18,6 +18,8 @@ use crate::domain::id::EntryId;
 #[derive(Clone, Default)]
 pub struct Source {
     offset_seconds: Arc<AtomicI64>,
+    /// How wrong the clock of commits is.
+    error_seconds: Arc<AtomicI64>,
     made: Arc<AtomicU32>,
 }
 
@@ -30,6 +32,20 @@ impl Source {
         let now = Timestamp::now();
         let now = if offset == 0 { now } else { now.saturating_add(SignedDuration::from_secs(offset)).unwrap_or(now) };
         Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+    }
+
+    /// The time of a commit: the process's, or what the database says.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this file owns the clock")]
+    pub fn of_commit(&self, database: Option<Timestamp>) -> Timestamp {
+        let right = database.unwrap_or_else(Timestamp::now);
+        let error = SignedDuration::from_secs(self.error_seconds.load(Ordering::Relaxed));
+        right.saturating_add(error).unwrap_or(right)
+    }
+
+    /// Makes the clock of commits wrong by so much more, for tests.
+    pub fn mislead(&self, seconds: i64) {
+        self.error_seconds.fetch_add(seconds, Ordering::Relaxed);
     }
 
     /// Moves this clock, for tests.

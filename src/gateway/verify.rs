@@ -6,9 +6,13 @@
 
 mod anchors;
 mod bundle;
+mod business;
+mod evidence;
 mod known;
 mod leaves;
 mod proof;
+mod pruned;
+mod tiles;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,19 +20,22 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::audit::attest::{Freshness, attest};
-use crate::audit::finding::{Code, Finding, Report};
+use crate::audit::finding::{Code, Finding, Report, Severity};
 use crate::audit::receipt::TrustSource;
+use crate::audit::tree::Frontier;
 use crate::audit::trust::Trust;
 use crate::audit::verify::{Start, Verifier};
 use crate::crypto::signature::certificate::Roots;
-use crate::storage::audit_log::{self, LogHead};
+use crate::storage::audit_log::{self, LogHead, StoredHashes};
 use crate::storage::{self, Connection, Location};
 
 use self::anchors::Anchors;
 pub use self::bundle::{BundleVerification, notes_of_bundle, verify_bundle};
+pub(in crate::gateway) use self::business::Business;
 use self::known::Known;
 pub(in crate::gateway) use self::known::claimed_keys;
-use self::leaves::Reading;
+pub(in crate::gateway) use self::leaves::{Reading, partitions};
+pub(in crate::gateway) use self::tiles::WrongTile;
 use super::checkpoint::frontier_at;
 use super::{Error, Result};
 
@@ -51,7 +58,7 @@ pub struct Verification {
     pub now: Timestamp,
     /// Who vouches for the authorities that dated the log.
     pub anchor_roots: Roots,
-    /// Also ask whether every business row has its leaf.
+    /// Also ask whether every business row has its leaf, and every leaf its rows.
     pub business: bool,
 }
 
@@ -108,35 +115,16 @@ fn pass(
     connection: &mut Connection,
     progress: &mut impl FnMut(u64, u64),
 ) -> Result<Report> {
-    let mut findings = Vec::new();
-    let head = head(connection, &mut findings)?;
-    // Everything that was signed is read before the leaves: they can only be more than it covers.
-    let known = Known::collect(verification, connection, head.as_ref(), &mut findings)?;
-    let total =
-        audit_log::stored_size(connection).map_err(Error::store)?.max(head.as_ref().map_or(0, |head| head.size));
-    let first = head.as_ref().map_or(0, |head| head.minimum_index);
-    let frontier = match frontier_at(connection, first) {
-        Ok(frontier) => frontier,
-        Err(storage::Error::DamagedLog(what)) => {
-            findings.push(Finding::whole(
-                Code::LeafMissing,
-                format!("The leaves before the first one are pruned, and {what}."),
-            ));
-            crate::audit::tree::Frontier::new()
-        }
-        Err(error) => return Err(Error::store(error)),
-    };
-
-    let reading = Reading::new(connection, frontier.clone(), total);
-    let verifier = Verifier::new(Start {
-        origin: known.origin.clone(),
-        frontier,
-        checkpoints: known.checkpoints.clone(),
-        entries: reading.watch(),
-    });
-    let mut report = reading.run(verifier, head.as_ref(), progress, &mut findings)?;
+    let Begun { head, known, frontier, mut findings } = begin(verification, connection)?;
+    let total = total(connection, head.as_ref())?;
+    let reading = Reading::new(connection, frontier.clone(), total)?;
+    let start = Start { frontier, entries: reading.watch(), ..known.start() };
+    let mut report = reading.run(Verifier::new(start), head.as_ref(), progress)?;
+    if let Some(head) = &head {
+        findings.extend(pruned::left(connection, head)?);
+    }
     if verification.business {
-        findings.extend(without_leaf(connection)?);
+        findings.extend(business(connection, head.as_ref(), total)?);
     }
     report.findings.append(&mut findings);
     hold_anchors(&mut report, &known, connection, &verification.anchor_roots)?;
@@ -147,6 +135,10 @@ fn pass(
         attest(&mut report, &known.verified, trust, source, freshness(verification.maximum_age, verification.now));
     }
     report.conclude();
+    if report.findings.iter().any(|finding| finding.severity == Severity::Forked) {
+        let signed = known.verified.iter().zip(&known.notes).collect();
+        report.evidence = evidence::of(&StoredHashes::new(connection), signed, &known.log_keys, total);
+    }
     Ok(report)
 }
 
@@ -165,6 +157,43 @@ fn hold_anchors(report: &mut Report, known: &Known, connection: &mut Connection,
     Ok(())
 }
 
+/// What is known before the first leaf is read.
+pub(in crate::gateway) struct Begun {
+    pub(in crate::gateway) head: Option<LogHead>,
+    pub(in crate::gateway) known: Known,
+    /// The tree below the first leaf that was not pruned.
+    pub(in crate::gateway) frontier: Frontier,
+    pub(in crate::gateway) findings: Vec<Finding>,
+}
+
+/// Reads the head and everything that was signed. It is read before the leaves: they can only be
+/// more than it covers.
+pub(in crate::gateway) fn begin(verification: &Verification, connection: &mut Connection) -> Result<Begun> {
+    let mut findings = Vec::new();
+    let head = head(connection, &mut findings)?;
+    let known = Known::collect(verification, connection, head.as_ref(), &mut findings)?;
+    let first = head.as_ref().map_or(0, |head| head.minimum_index);
+    let frontier = match frontier_at(connection, first) {
+        Ok(frontier) => frontier,
+        Err(storage::Error::DamagedLog(what)) => {
+            let text = format!("The leaves before the first one are pruned, and {what}.");
+            findings.push(Finding::whole(Code::LeafMissing, text));
+            Frontier::new()
+        }
+        Err(error) => return Err(Error::store(error)),
+    };
+    if let Some(head) = &head {
+        findings.extend(pruned::judge(connection, head, &frontier)?);
+    }
+    Ok(Begun { head, known, frontier, findings })
+}
+
+/// How many leaves the log has, by its head or by its leaves.
+pub(in crate::gateway) fn total(connection: &mut Connection, head: Option<&LogHead>) -> Result<u64> {
+    let stored = audit_log::stored_size(connection).map_err(Error::store)?;
+    Ok(stored.max(head.map_or(0, |head| head.size)))
+}
+
 /// The head, if it can be read; it is compared, never believed.
 fn head(connection: &mut Connection, findings: &mut Vec<Finding>) -> Result<Option<LogHead>> {
     match audit_log::head(connection) {
@@ -181,13 +210,11 @@ fn head(connection: &mut Connection, findings: &mut Vec<Finding>) -> Result<Opti
     }
 }
 
-fn without_leaf(connection: &mut Connection) -> Result<Vec<Finding>> {
-    let tables = audit_log::rows_without_leaf(connection).map_err(Error::store)?;
-    let finding = |found: audit_log::WithoutLeaf| {
-        let text = format!("{} rows of {} name an entry that has no leaf.", found.rows, found.table);
-        Finding::whole(Code::BusinessRowWithoutLeaf, text)
-    };
-    Ok(tables.into_iter().map(finding).collect())
+fn business(connection: &mut Connection, head: Option<&LogHead>, total: u64) -> Result<Vec<Finding>> {
+    let count = partitions(total);
+    let mut business = Business::new(head.map_or(0, |head| head.minimum_index), total, (0, count), count);
+    while business.step(connection)? {}
+    Ok(business.findings())
 }
 
 fn freshness(maximum_age: Option<Duration>, now: Timestamp) -> Option<Freshness> {

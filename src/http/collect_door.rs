@@ -241,10 +241,14 @@ fn origins(policy: &PolicyInForce) -> impl Iterator<Item = &str> {
 
 fn stopped(error: gateway::Error) -> Stopped {
     match error {
-        gateway::Error::StoreUnavailable(_) | gateway::Error::KeysUnavailable(_) | gateway::Error::Contention => {
+        gateway::Error::StoreUnavailable(_)
+        | gateway::Error::KeysUnavailable(_)
+        | gateway::Error::ClockSuspended
+        | gateway::Error::Contention => {
             let why = match &error {
                 gateway::Error::StoreUnavailable(_) => Code::StoreUnavailable,
                 gateway::Error::KeysUnavailable(_) => Code::KeysUnavailable,
+                gateway::Error::ClockSuspended => Code::ClockSuspended,
                 _ => Code::Overloaded,
             };
             tracing::warn!(

@@ -9,8 +9,11 @@ pub mod call;
 pub mod collect;
 pub mod collect_door;
 pub mod openapi;
+pub mod pages;
 pub mod problem;
 pub mod refusal;
 pub mod routes;
 pub mod server;
+pub mod witness;
+
 mod unread;

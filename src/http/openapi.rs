@@ -17,6 +17,7 @@ use super::api;
         api::consents::record,
         api::consents::show,
         api::consents::withdraw,
+        api::consents::receipt,
         api::decisions::decide,
         api::disclosures::disclose,
         api::subject_requests::open,

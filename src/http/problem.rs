@@ -308,8 +308,8 @@ codes! {
     StoreUnavailable = "store_unavailable", 503, "The store is not available";
     /// The key store or the key service cannot be reached. Nothing was changed, nothing released.
     KeysUnavailable = "keys_unavailable", 503, "The keys are not available";
-    /// The clock went back by more than five minutes; nothing is written until it is believed again.
-    ClockSuspended = "clock_suspended", 503, "The clock is not believed", reserved;
+    /// The clock went back by more than five minutes, or leapt ahead by more than a day; nothing is written until it is believed again.
+    ClockSuspended = "clock_suspended", 503, "The clock is not believed";
     /// Stored data cannot be opened: altered, moved, or its key is lost. Nothing of it is given out; the operator has been alarmed.
     DataUnreadable = "data_unreadable", 500, "Stored data cannot be read";
     /// Something failed that is our fault. The operator finds it by the request's id.
@@ -325,7 +325,7 @@ codes! {
     /// No checkpoint covers the entry yet; one does within `audit.checkpoint_every`.
     ProofPending = "proof_pending", 409, "No checkpoint covers the entry yet";
     /// The entry was pruned, which the log declares and proves.
-    EntryPruned = "entry_pruned", 410, "The entry was pruned", reserved;
+    EntryPruned = "entry_pruned", 410, "The entry was pruned";
     /// This part of the entry was erased with its person.
     PartErased = "part_erased", 410, "This part was erased", reserved;
 

@@ -11,15 +11,18 @@ impl From<Error> for Problem {
             Error::StoreUnavailable(_) => Self::new(Code::StoreUnavailable),
             Error::KeysUnavailable(_) => Self::new(Code::KeysUnavailable),
             Error::DataUnreadable(_) | Error::MissingKey => Self::new(Code::DataUnreadable),
+            Error::ClockSuspended => Self::new(Code::ClockSuspended),
             Error::Contention => Self::new(Code::Overloaded),
             Error::Pending { wait } => return Self::new(Code::ProofPending).retry_after(*wait),
             Error::WrongState(what) => return Self::new(Code::WrongState).detail(*what),
+            Error::Pruned => return Self::new(Code::EntryPruned),
             Error::NotFound => return Self::new(Code::NotFound),
             Error::Unacceptable(what) => return Self::new(Code::InvalidContent).detail(*what),
             Error::Store(_)
             | Error::Protection(_)
             | Error::Leaf(_)
             | Error::RootKey(_)
+            | Error::Trust(_)
             | Error::Policy(_)
             | Error::LogRefused { .. }
             | Error::Anchor(_)

@@ -5,8 +5,8 @@ use actix_web::web;
 
 use crate::gateway::tokens::Scope;
 
-use super::api;
 use super::call::door;
+use super::{api, pages};
 
 /// Who may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ routes! {
     get "/openapi.json" Anyone => api::document::openapi;
     get "/log/checkpoint" Anyone => api::audit::checkpoint;
     get "/log/tile/{path:.*}" Anyone => api::audit::tile;
+    get "/verify" Anyone => pages::verify::page;
+    get "/verify/{file}" Anyone => pages::verify::file;
     get "/v1/audit/entries" Service(Scope::AuditRead) => api::audit::entries;
     get "/v1/audit/entries/{entry}" Service(Scope::AuditRead) => api::audit::entry;
     get "/v1/audit/entries/{entry}/proof" Service(Scope::AuditRead) => api::audit::proof;
@@ -71,6 +73,7 @@ routes! {
     post "/v1/token" Token => api::tokens::exchange;
     post "/v1/consents" CollectorOr(Scope::Consents) => api::consents::record;
     get "/v1/consents/{id}" CollectorOr(Scope::Consents) => api::consents::show;
+    get "/v1/consents/{id}/receipt" CollectorOr(Scope::Consents) => api::consents::receipt;
     post "/v1/consents/{id}/withdraw" CollectorOr(Scope::Consents) => api::consents::withdraw;
     post "/v1/decisions" Service(Scope::Decisions) => api::decisions::decide;
     post "/v1/disclosures" Service(Scope::Disclosures) => api::disclosures::disclose;

@@ -1,9 +1,13 @@
 //! The rows of the log: its head, and how it grows by leaves, tiles and sealed parts.
 
 mod anchors;
+mod business;
 mod checkpoints;
+mod cosignatures;
 mod leaves;
 mod parts;
+mod prune;
+mod scrub;
 mod tiles;
 
 use diesel::prelude::*;
@@ -21,18 +25,23 @@ pub use anchors::{
     StoredAnchor, anchored_sizes, anchors_of, first_of_events, forget_unasked, insert_anchor, keep_reply, last_reply,
     newest_anchor, note_overdue,
 };
+pub use business::{AuditedTable, entries_of_events, entries_of_rows, entries_with_subject_part, rows_without_leaf};
 pub use checkpoints::{
     checkpoint_notes, checkpoint_sample, checkpoint_times, checkpoints, insert_checkpoint, newest_checkpoint,
     thin_checkpoints,
 };
-pub use leaves::{
-    StoredLeaf, WithoutLeaf, bare_leaf, entries, leaf_of_entry, leaves, leaves_of_events, rows_without_leaf,
-    stored_size,
+pub use cosignatures::{
+    StoredCosignature, Witnessing, cosignatures_of, cosigned_checkpoints, forget_cosignatures, keep_cosignatures,
+    newest_cosignature, set_witnessing, witnessing,
 };
+pub use leaves::{StoredLeaf, bare_leaf, entries, leaf_of_entry, leaves, leaves_of_events, stored_size};
 pub use parts::{
-    StoredPart, count_parts_of, delete_parts, part_counts, parts_about, parts_between, parts_of, parts_of_holders,
+    StoredPart, count_parts_of, delete_parts, delete_parts_before, delete_system_parts_below, part_classes_between,
+    part_counts, parts_about, parts_below, parts_between, parts_of, parts_of_holders,
 };
-pub use tiles::{StoredHashes, level_hashes, stored_tile};
+pub use prune::{begin_deletion, delete_leaves, deletion, raise_minimum_index};
+pub use scrub::{FinishedScrub, ScrubState, scrub_state, store_scrub};
+pub use tiles::{StoredHashes, level_hashes, replace_tile, stored_tile};
 
 use parts::{NewPart, insert_parts};
 use tiles::insert_full_tiles;
@@ -175,6 +184,14 @@ pub(super) fn take_head(connection: &mut Connection) -> Result<(LogHead, Option<
             Ok((stored_head(row)?, Some(clock)))
         }
     }
+}
+
+/// Begins the next epoch: whoever knows the one before looks again.
+pub(super) fn raise_epoch(connection: &mut Connection) -> Result<()> {
+    on!(connection, c => diesel::update(audit_log::table.find(LOG))
+        .set(audit_log::epoch.eq(audit_log::epoch + 1))
+        .execute(c))?;
+    Ok(())
 }
 
 /// Appends leaves in order and moves the head. Gives the position of each.

@@ -20,6 +20,7 @@ use crate::domain::policy::PolicyHash;
 
 use super::backend::on;
 use super::checkpointer::Checkpointer;
+use super::log_clock::{Dated, LogClock};
 use super::schema::installation;
 use super::sql_types::Micros;
 use super::unit::{Body, Transaction};
@@ -56,6 +57,7 @@ pub struct Head {
 pub(super) struct Settings {
     pub(super) location: Location,
     pub(super) batch_units: usize,
+    pub(super) clock: LogClock,
     /// Called with every batch: units, leaves, seconds.
     pub(super) observe: Arc<dyn Fn(usize, usize, f64) + Send + Sync>,
 }
@@ -186,6 +188,7 @@ impl Writer {
             Ok((outcomes, size)) => match self.connection.execute_script("COMMIT") {
                 Ok(()) => {
                     self.known.keep();
+                    self.settings.clock.keep();
                     if let Some(size) = size {
                         self.head.send_replace(Head { size });
                     }
@@ -208,6 +211,7 @@ impl Writer {
     /// Rolls back; where even that fails, the connection is replaced.
     fn after_failure(&mut self, error: Error) -> Failure {
         self.known.forget();
+        self.settings.clock.set_pending(None);
         if self.connection.execute_script("ROLLBACK").is_err()
             && let Ok(connection) = self.settings.location.connect()
         {
@@ -218,7 +222,7 @@ impl Writer {
 
     fn run_together(&mut self, batch: &mut [Job]) -> Result<(Vec<Result<Outcome>>, Option<u64>)> {
         let mut units: Vec<&mut Unit> = batch.iter_mut().map(|job| &mut job.unit).collect();
-        let (verdicts, size) = run(&mut self.connection, &mut units, &mut self.known)?;
+        let (verdicts, size) = run(&mut self.connection, &mut units, &mut self.known, &self.settings.clock)?;
         Ok((verdicts.into_iter().map(Ok).collect(), size))
     }
 
@@ -227,7 +231,9 @@ impl Writer {
         let mut size = None;
         for job in batch {
             self.connection.execute_script("SAVEPOINT unit")?;
-            match run(&mut self.connection, &mut [&mut job.unit], &mut KnownVersions::default()) {
+            let clock = &self.settings.clock;
+            let pending = clock.pending();
+            match run(&mut self.connection, &mut [&mut job.unit], &mut KnownVersions::default(), clock) {
                 Ok((mut verdicts, grown)) => {
                     self.connection.execute_script("RELEASE SAVEPOINT unit")?;
                     size = grown.or(size);
@@ -236,7 +242,11 @@ impl Writer {
                 Err(error) if is_conflict(&error) || error.is_passing() => return Err(error),
                 Err(error) => {
                     self.connection.execute_script("ROLLBACK TO SAVEPOINT unit; RELEASE SAVEPOINT unit")?;
-                    tracing::error!(error = crate::telemetry::cause(&error), "one change could not be committed");
+                    clock.set_pending(pending);
+                    // That the clock is not believed is told once, where it is watched.
+                    if !matches!(error, Error::ClockSuspended) {
+                        tracing::error!(error = crate::telemetry::cause(&error), "one change could not be committed");
+                    }
                     outcomes.push(Err(error));
                 }
             }
@@ -336,13 +346,14 @@ fn run(
     connection: &mut Connection,
     units: &mut [&mut Unit],
     known: &mut KnownVersions,
+    clock: &LogClock,
 ) -> Result<(Vec<Outcome>, Option<u64>)> {
     let touched: BTreeSet<SubjectId> =
         units.iter().flat_map(|unit| unit.rests_on.iter().map(|expected| expected.subject)).collect();
     let touched: Vec<SubjectId> = touched.into_iter().collect();
     let versions = subjects::lock(connection, &touched, known)?;
     let policy = policy_in_force(connection)?;
-    let mut transaction = Transaction { connection, versions, policy };
+    let mut transaction = Transaction { connection, versions, policy, clock, corrected: None };
 
     let mut verdicts: Vec<Option<Outcome>> = units.iter().map(|_| None).collect();
     for (unit, verdict) in units.iter_mut().zip(&mut verdicts) {
@@ -366,7 +377,8 @@ fn run(
     }
     collected::insert_collected(&mut transaction, units, &mut verdicts)?;
     known.note(touched, &transaction.versions);
-    append_leaves(transaction.connection, units, verdicts)
+    let Transaction { connection, corrected, .. } = transaction;
+    append_leaves(connection, units, verdicts, clock, corrected)
 }
 
 fn policy_in_force(connection: &mut Connection) -> Result<PolicyHash> {
@@ -386,15 +398,17 @@ fn append_leaves(
     connection: &mut Connection,
     units: &[&mut Unit],
     verdicts: Vec<Option<Outcome>>,
+    clock: &LogClock,
+    corrected: Option<Micros>,
 ) -> Result<(Vec<Outcome>, Option<u64>)> {
-    let leaves: Vec<&LeafRow> = units
+    let mut leaves: Vec<&LeafRow> = units
         .iter()
         .zip(&verdicts)
         .filter(|(_, verdict)| verdict.is_none())
         .flat_map(|(unit, _)| unit.leaves.iter())
         .collect();
     if leaves.is_empty() {
-        let time = Micros::from(now());
+        let time = clock.now(None);
         let outcomes = verdicts
             .into_iter()
             .map(|verdict| verdict.unwrap_or_else(|| Outcome::Committed(Committed { time, leaves: Vec::new() })))
@@ -402,8 +416,14 @@ fn append_leaves(
         return Ok((outcomes, None));
     }
     let (head, database_clock) = audit_log::take_head(connection)?;
-    let time = database_clock.unwrap_or_else(|| Micros::from(now())).max(head.last_time);
-    let mut positions = audit_log::append(connection, head, time, &leaves)?.into_iter();
+    let Dated { time, notice } = match corrected {
+        Some(time) => Dated { time, notice: None },
+        None => clock.date(&head, database_clock)?,
+    };
+    // What is told about the clock goes before what it dates.
+    leaves.splice(0..0, &notice);
+    let mut positions =
+        audit_log::append(connection, head, time, &leaves)?.into_iter().skip(usize::from(notice.is_some()));
     let mut size = 0;
     let outcomes = units
         .iter()
@@ -424,9 +444,4 @@ fn append_leaves(
         })
         .collect();
     Ok((outcomes, Some(size)))
-}
-
-#[expect(clippy::disallowed_methods, reason = "the committer owns the time of a commit on SQLite")]
-fn now() -> jiff::Timestamp {
-    jiff::Timestamp::now()
 }

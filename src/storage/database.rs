@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{oneshot, watch};
 
+use crate::audit::clock::Suspension;
+
 use super::backend::Migrations;
 use super::committer::{self, Job, Settings};
+use super::log_clock::{LogClock, Timekeeper};
 use super::store::{ReadConnection, Store};
 use super::{Connection, Error, Location, Outcome, Result, Unit};
 
@@ -23,6 +26,7 @@ pub struct Database {
     store: Store<Job>,
     head: watch::Receiver<Head>,
     halted: Arc<AtomicBool>,
+    clock: LogClock,
 }
 
 /// How the data store works.
@@ -38,6 +42,8 @@ pub struct Options {
     pub queue: usize,
     /// Told about every batch: units, leaves, seconds.
     pub observe: Arc<dyn Fn(usize, usize, f64) + Send + Sync>,
+    /// Dates the log.
+    pub timekeeper: Timekeeper,
 }
 
 impl Database {
@@ -57,7 +63,9 @@ impl Database {
     pub fn open(options: &Options) -> Result<Self> {
         let connection = options.location.connect()?;
         let (head_sender, head) = watch::channel(Head::default());
+        let clock = LogClock::new(options.timekeeper.clone());
         let settings = Settings {
+            clock: clock.clone(),
             location: options.location.clone(),
             batch_units: options.batch_units,
             observe: Arc::clone(&options.observe),
@@ -65,7 +73,7 @@ impl Database {
         let store = Store::open(&options.location, options.readers, options.queue, |jobs| {
             committer::start(settings, connection, jobs, head_sender)
         })?;
-        Ok(Self { store, head, halted: Arc::new(AtomicBool::new(false)) })
+        Ok(Self { store, head, halted: Arc::new(AtomicBool::new(false)), clock })
     }
 
     /// Reads on the blocking pool.
@@ -134,6 +142,21 @@ impl Database {
     /// Lets no further change in, for good: the log is not the one that was signed.
     pub fn halt(&self) {
         self.halted.store(true, Ordering::Release);
+    }
+
+    /// Looks whether the clock that dates the log is believed now, and why not.
+    ///
+    /// # Errors
+    /// As [`Database::read`].
+    pub async fn look_at_clock(&self) -> Result<Option<Suspension>> {
+        let clock = self.clock.clone();
+        self.read(move |connection| clock.look(connection)).await
+    }
+
+    /// Why the clock was not believed the last time it was asked, if that is so.
+    #[must_use]
+    pub fn clock_suspension(&self) -> Option<Suspension> {
+        self.clock.suspension()
     }
 
     /// Follows the head of the log as this process moves it.

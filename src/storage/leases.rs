@@ -36,7 +36,7 @@ pub fn take(
     now: Micros,
     length: i64,
 ) -> Result<Option<Lease>> {
-    let now = clock(connection, now)?;
+    let now = database_clock(connection)?.unwrap_or(now);
     let until = Micros(now.0.saturating_add(length));
     let own = Id16::from(holder);
     let found: Option<(Id16, i64, Micros)> = on!(connection, c => lease::table
@@ -87,11 +87,13 @@ pub fn give_back(connection: &mut Connection, held: &Lease) -> Result<()> {
     Ok(())
 }
 
-fn clock(connection: &mut Connection, now: Micros) -> Result<Micros> {
+/// The clock that the instances share, where they share one.
+pub(super) fn database_clock(connection: &mut Connection) -> Result<Option<Micros>> {
     match connection {
-        Connection::Sqlite(_) => Ok(now),
-        Connection::Postgres(c) => {
-            diesel::select(diesel::dsl::sql::<Instant>("clock_timestamp()")).get_result(c).map_err(Error::from)
-        }
+        Connection::Sqlite(_) => Ok(None),
+        Connection::Postgres(c) => diesel::select(diesel::dsl::sql::<Instant>("clock_timestamp()"))
+            .get_result(c)
+            .map(Some)
+            .map_err(Error::from),
     }
 }

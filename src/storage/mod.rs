@@ -9,6 +9,7 @@ mod backend;
 mod checkpointer;
 mod committer;
 mod database;
+mod log_clock;
 mod sql_types;
 mod store;
 mod unit;
@@ -33,12 +34,16 @@ pub mod subject_requests;
 pub mod subjects;
 pub mod terms;
 pub mod tokens;
+pub mod witness;
 
 pub use backend::{Connection, Location};
 pub use database::{Database, Head, Options};
+pub use log_clock::Timekeeper;
 pub use sql_types::{Id16, Micros};
 pub use store::ReadConnection;
-pub use unit::{Change, Collect, Committed, Expected, LeafRow, Outcome, SealedPart, Step, Transaction, Unit};
+pub use unit::{
+    Change, Collect, Committed, Correction, Expected, LeafRow, Outcome, SealedPart, Step, Transaction, Unit,
+};
 
 /// What can go wrong in the cellar.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +87,9 @@ pub enum Error {
     /// The head of the log is not what its leaves say.
     #[error("the audit log is damaged: {0}")]
     DamagedLog(&'static str),
+    /// The clock is not believed; no leaf can be dated.
+    #[error("the clock is not believed")]
+    ClockSuspended,
     /// A rule of the store refused the change.
     #[error("the change was refused: {0}")]
     Refused(&'static str),

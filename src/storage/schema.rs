@@ -7,7 +7,10 @@
 mod audit;
 mod rights;
 
-pub use audit::{audit_anchor, audit_checkpoint, audit_leaf, audit_log, audit_sealed, audit_tile};
+pub use audit::{
+    audit_anchor, audit_checkpoint, audit_cosignature, audit_leaf, audit_log, audit_prune, audit_scrub, audit_sealed,
+    audit_tile, audit_witnessing,
+};
 pub use rights::{erasure, late_event, package, subject_case, subject_request, suppression, task};
 
 diesel::table! {

@@ -14,10 +14,11 @@ use super::backend::Connection;
 use super::consents::{NewEvent, NewLine};
 use super::deliveries::NewDelivery;
 use super::identities::{NewEdge, NewIdentifier};
+use super::log_clock::LogClock;
 use super::records::NewRecord;
 use super::sql_types::{Id16, Micros};
 use super::subjects::{NewSubject, Version};
-use super::{Result, consents, identities, subjects};
+use super::{Result, audit_log, consents, identities, subjects};
 
 /// Work for the committer.
 pub struct Unit {
@@ -145,9 +146,37 @@ pub struct Transaction<'a> {
     pub(super) versions: BTreeMap<SubjectId, Version>,
     /// The policy in force in this transaction.
     pub(super) policy: PolicyHash,
+    pub(super) clock: &'a LogClock,
+    /// The time of the batch, if the clock was corrected in it.
+    pub(super) corrected: Option<Micros>,
+}
+
+/// How the clock of the log was corrected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Correction {
+    /// The time of the newest leaf before.
+    pub before: Micros,
+    /// The time from here on.
+    pub after: Micros,
+    /// The epoch from here on.
+    pub epoch: i64,
 }
 
 impl Transaction<'_> {
+    /// Takes the clock as right, whatever the newest leaf says, and raises the epoch of the log. The
+    /// leaf of this change must be the only one of its batch.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn correct_clock(&mut self) -> Result<Correction> {
+        let (head, database) = audit_log::take_head(self.connection)?;
+        let epoch = head.epoch.saturating_add(1);
+        let after = self.clock.correct(epoch, database);
+        audit_log::raise_epoch(self.connection)?;
+        self.corrected = Some(after);
+        Ok(Correction { before: head.last_time, after, epoch })
+    }
+
     /// The connection, for the query functions of this room.
     pub(crate) const fn connection(&mut self) -> &mut Connection {
         self.connection

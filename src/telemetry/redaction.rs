@@ -60,6 +60,7 @@ const FIELDS: &[&str] = &[
     "url",
     "verdict",
     "version",
+    "witness",
     "workers",
 ];
 

@@ -1,7 +1,6 @@
 //! The unmodified SDKs against a gateway on loopback. They need what `tests/run --set-up` installs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,8 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::both;
-use crate::harness::TestGateway;
 use crate::harness::store::Store;
+use crate::harness::{TestGateway, client_tool};
 
 /// A driver and the collector whose key it is given.
 const DRIVERS: &[(&str, &str)] = &[
@@ -59,18 +58,10 @@ fn taken(gateway: &TestGateway) -> i64 {
 /// Runs a driver to its end and gives its report.
 async fn drive(gateway: &TestGateway, driver: &str, collector: &str, url: &str) -> Value {
     let key = gateway.key(collector).await;
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let folder = std::env::var_os("AMANAT_TEST_CLIENTS").map_or_else(|| root.join("tests/clients"), PathBuf::from);
-    let program = match driver.ends_with(".py") {
-        true => std::env::var_os("AMANAT_TEST_PYTHON")
-            .map_or_else(|| root.join("target/clients/python/bin/python"), PathBuf::from),
-        false => {
-            std::env::var_os("AMANAT_TEST_NODE").map_or_else(|| folder.join("node_modules/.bin/node"), PathBuf::from)
-        }
-    };
+    let (program, path) = client_tool(driver);
     let mut command = Command::new(&program);
     command
-        .arg(folder.join(driver))
+        .arg(path)
         .args([url, &key])
         .env("CANARY_USER_ID", gateway.canary("user"))
         .env("CANARY_ANONYMOUS_ID", gateway.canary("device"))

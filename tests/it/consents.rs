@@ -1,12 +1,14 @@
 //! Consent through the public doors: what makes a yes valid, what a no needs, who may say it, and
 //! that both are in force when they are answered.
 
+use amanat::audit::receipt::{Receipt, TrustSource};
 use amanat::domain::id::RecipientId;
 use amanat::gateway::tokens::Scope;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::both;
+use crate::harness::store::Store;
 use crate::harness::{TestGateway, Wish, shipped_policy};
 
 const DAY: i64 = 86_400;
@@ -120,6 +122,49 @@ both! {
         }
         let decision = gateway.decision(&token, question).await;
         assert_eq!((decision["decision"].as_str(), &decision["reasons"]), (Some("deny"), &json!(["withdrawn"])), "{decision}");
+    }
+
+    async fn a_choice_is_proven_by_a_receipt_that_needs_nobody(gateway: TestGateway) {
+        let key = gateway.key("shop-server").await;
+        let body = gateway.yes_with_token(&key, by_email("anna@example.org"), "newsletter").await;
+        let (_, given) = gateway.post(&key, "/v1/consents", &body).await;
+        let line = given["consents"][0]["id"].as_str().expect("id");
+        let path = format!("/v1/consents/{line}/receipt?of=proof");
+        gateway.house.publish_once().await.expect("published");
+        let (status, yes) = gateway.call(&key, Method::GET, &path, None).await;
+        assert_eq!((status, yes["statement"]["consent"].is_string()), (200, true), "{yes}");
+        let of = |receipt: &Value| Receipt::parse(receipt.to_string().as_bytes()).expect("receipt").verify(TrustSource::Receipt);
+        assert_eq!(of(&yes).exit, 10, "{yes}");
+        let mut edited = yes.clone();
+        edited["statement"]["purposes"] = json!(["profiling"]);
+        assert_eq!(of(&edited).exit, 40);
+
+        // The newest choice is the withdrawal; the yes can still be proven by its id.
+        let (_, ended) = gateway.call(&key, Method::POST, &format!("/v1/consents/{line}/withdraw"), None).await;
+        assert_eq!(gateway.call(&key, Method::GET, &path, None).await.0, 409, "no checkpoint covers it yet");
+        gateway.house.publish_once().await.expect("published");
+        let (_, no) = gateway.call(&key, Method::GET, &path, None).await;
+        assert_eq!(of(&no).exit, 10, "{no}");
+        let first = ended["events"][0]["id"].as_str().expect("event");
+        let (_, again) = gateway.call(&key, Method::GET, &format!("{path}&event={first}"), None).await;
+        assert_eq!(again["statement"], yes["statement"]);
+        assert_ne!(no["statement"], yes["statement"]);
+        let mut store = Store::open(gateway.house.database.location());
+        assert_eq!(store.number("SELECT count(*) FROM audit_leaf WHERE event = 331"), 3, "each is an event of its own");
+
+        // Nobody learns from it what they could not know.
+        let page = gateway.key("shop-web").await;
+        assert_eq!(gateway.call(&page, Method::GET, &path, None).await.0, 404);
+        let absent = uuid::Uuid::new_v4();
+        for (path, expected) in [
+            (format!("/v1/consents/{absent}/receipt?of=proof"), 404),
+            (format!("{path}&event={absent}"), 404),
+            (format!("{path}&event=x"), 404),
+            (format!("/v1/consents/{line}/receipt"), 400),
+            (format!("/v1/consents/{line}/receipt?of=jws"), 400),
+        ] {
+            assert_eq!(gateway.call(&key, Method::GET, &path, None).await.0, expected, "{path}");
+        }
     }
 
     async fn a_state_is_folded_when_it_is_read(gateway: TestGateway) {

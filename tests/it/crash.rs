@@ -141,7 +141,7 @@ fn kill_again_and_again(installed: &mut Installed, database: &str) {
         installed.start();
         sent.send_again(&url);
         if kill % 20 == 0 {
-            eprintln!("{database}: killed {kill} of {kills} times");
+            println!("{database}: killed {kill} of {kills} times");
         }
     }
     sent.send_all_again(&url);

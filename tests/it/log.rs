@@ -4,6 +4,7 @@ use amanat::audit::finding::{Code, Position, Report};
 use amanat::audit::leaf::{Cause, Fact};
 use amanat::domain::event::{Event, Outcome};
 use amanat::gateway::prove::Wanted;
+use amanat::gateway::scrub::Pace;
 use amanat::gateway::source::Source;
 use amanat::gateway::verify::{Verification, verify};
 use amanat::gateway::{Error, Gateway, KeyringSource, Settings};
@@ -38,7 +39,11 @@ macro_rules! on_both {
 
 mod anchors;
 mod bundles;
+mod clock;
+mod prune;
 mod published;
+mod scrub;
+mod witnessed;
 
 fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(TestLog) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
@@ -146,7 +151,7 @@ fn tamper(location: &Location, sql: &str) {
 }
 
 /// Appends leaves that say nothing.
-async fn grow(house: &Gateway, leaves: usize) {
+pub async fn grow(house: &Gateway, leaves: usize) {
     let mut left = leaves;
     while left > 0 {
         let count = left.min(200);
@@ -288,7 +293,7 @@ on_both! {
 
     async fn a_clock_that_stands_before_the_log_is_refused(log: TestLog) {
         log.lived(1).await;
-        log.source.shift(-600);
+        log.source.mislead(-600);
         let (exit, what) = log.refusal().await;
         assert_eq!(exit, 1);
         assert!(what.starts_with("clock_behind"), "{what}");
@@ -345,7 +350,13 @@ fn a_large_log_to_measure_with() {
         let started = std::time::Instant::now();
         let house = log.open().await;
         println!("opened in {:?}", started.elapsed());
+        for pace in [Pace::Full, Pace::Tenth] {
+            let started = std::time::Instant::now();
+            house.scrub(pace, |_| true).await.expect("scrub");
+            println!("scrubbed at {pace:?} in {:?}", started.elapsed());
+        }
         house.close();
+        bundles::measure(&log);
         if let Some(folder) = option_env!("AMANAT_LOG_FOLDER") {
             std::fs::copy(log.folder.path().join("amanat.db"), std::path::Path::new(folder).join("amanat.db"))
                 .expect("copied");

@@ -23,5 +23,8 @@ mod log;
 mod permissions;
 mod schema;
 mod subject_requests;
+mod tamper;
 mod tidy;
+mod verify_page;
 mod wire;
+mod witness;

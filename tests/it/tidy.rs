@@ -25,7 +25,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("gateway", &["domain", "policy", "signal", "crypto", "audit", "storage", "delivery", "telemetry"]),
     ("config", &["domain"]),
     ("telemetry", &[]),
-    ("http", &["gateway", "domain", "signal", "config", "telemetry"]),
+    ("witness", &["crypto", "audit", "storage", "telemetry"]),
+    ("http", &["gateway", "witness", "domain", "signal", "config", "telemetry"]),
 ];
 
 /// Of some rooms only a part may be used.
@@ -41,6 +42,7 @@ const ABSENT: &[(&str, &[&str])] = &[
     ("audit", &["actix", "diesel", "tokio", "reqwest"]),
     ("delivery", &["actix", "diesel"]),
     ("gateway", &["actix", "diesel"]),
+    ("witness", &["actix", "diesel", "tokio", "reqwest"]),
     ("http", &["diesel"]),
     ("cli", &["diesel"]),
 ];

@@ -51,6 +51,18 @@ pub struct Counts {
     pub system: u64,
 }
 
+impl From<[u64; 3]> for Counts {
+    fn from([operation, evidence, system]: [u64; 3]) -> Self {
+        Self { operation, evidence, system }
+    }
+}
+
+impl From<Counts> for [u64; 3] {
+    fn from(Counts { operation, evidence, system }: Counts) -> Self {
+        [operation, evidence, system]
+    }
+}
+
 /// Why something happened (fact 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {

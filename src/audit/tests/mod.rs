@@ -7,6 +7,7 @@ mod properties;
 mod story;
 mod trust;
 mod vectors;
+mod witness;
 
 use crate::audit::leaf::{Draft, Fact, Facts, NO_PREVIOUS, Part, leaf_hash};
 use crate::audit::tree::{Frontier, Hash};

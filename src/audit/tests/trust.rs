@@ -37,10 +37,12 @@ fn receipt() {
     });
     assert_eq!(foreign, (40, "part_unbound"));
     let other_index = judge(&|file| file["proof"] = text(&file["proof"]).replace("index 4", "index 5").into());
-    assert_eq!(other_index, (40, "root_mismatch"));
+    assert_eq!(other_index, (40, "leaf_altered"));
     let other_leaf =
         judge(&|file| file["proof"] = text(&file["proof"]).replace("extra qgABAQQC", "extra qgABAQMC").into());
-    assert_eq!(other_leaf, (40, "root_mismatch"));
+    assert_eq!(other_leaf, (40, "leaf_altered"));
+    let other_entry = judge(&|file| file["proof"] = text(&file["proof"]).replacen("pKSkpKSk", "pKSlpKSk", 1).into());
+    assert_eq!(other_entry, (40, "root_mismatch"));
     let unwitnessed = judge(&|file| {
         let proof = text(&file["proof"]);
         let kept = &proof[..proof.find("\u{2014} witness").unwrap()];

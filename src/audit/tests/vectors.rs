@@ -43,11 +43,16 @@ fn proof_of(value: &Json) -> Option<Vec<Hash>> {
     list(value).iter().map(|hash| bytes(hash).try_into().ok()).collect()
 }
 
-fn secret(value: &Json) -> Key {
+pub(super) fn proof_of_hashes(value: &Json) -> Vec<Hash> {
+    list(value).iter().map(fixed).collect()
+}
+
+pub(super) fn secret(value: &Json) -> Key {
     Key::from_bytes(&mut zeroize::Zeroizing::new(fixed(value)))
 }
 
-struct Source(Vec<Hash>);
+/// Leaf hashes.
+pub(super) struct Source(pub(super) Vec<Hash>);
 
 impl HashSource for Source {
     type Error = std::convert::Infallible;

@@ -56,8 +56,8 @@ pub(super) struct Chain {
     checkpoints: Vec<KnownCheckpoint>,
     /// The checkpoints below this are judged.
     judged: usize,
-    matching: Option<u64>,
-    mismatching: Vec<u64>,
+    pub(super) matching: Option<u64>,
+    pub(super) mismatching: Vec<u64>,
     /// Set when a hash is lost, so that no later root can be computed.
     is_broken: bool,
     held: Option<Held>,
@@ -96,6 +96,15 @@ impl Chain {
 
     pub(super) const fn size(&self) -> u64 {
         self.next
+    }
+
+    /// The tree below the newest leaf, unless something before it is not settled yet.
+    pub(super) fn settled(&self) -> Option<&Frontier> {
+        let is_calm = self.held.as_ref().is_none_or(|held| {
+            held.doubt.is_none() && held.rivals.is_empty() && !held.seen.is_suspect && held.seq == self.frontier.size()
+        });
+        let is_settled = is_calm && self.displaced.is_none() && self.misplaced.is_empty() && self.shift == 0;
+        (is_settled && !self.is_broken).then_some(&self.frontier)
     }
 
     pub(super) const fn newest(&self) -> Option<u64> {

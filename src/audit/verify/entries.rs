@@ -33,10 +33,16 @@ impl EntryWatch {
         Self { partition, partitions, seen: Vec::new() }
     }
 
+    /// Whether it watches this entry.
+    #[must_use]
+    pub const fn watches(&self, entry: EntryId) -> bool {
+        let [.., last] = *entry.as_bytes();
+        last % self.partitions == self.partition
+    }
+
     /// Notes the entry of a leaf.
     pub fn note(&mut self, entry: EntryId, seq: u64) {
-        let [.., last] = *entry.as_bytes();
-        if last % self.partitions == self.partition {
+        if self.watches(entry) {
             self.seen.push((*entry.as_bytes(), seq));
         }
     }

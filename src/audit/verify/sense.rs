@@ -7,7 +7,7 @@ use crate::audit::tree::Hash;
 use crate::domain::event::{Class, Event, Role};
 
 use super::chain::Chain;
-use super::{Dated, Findings};
+use super::{Dated, Findings, Story};
 
 const MICROSECONDS: u64 = 1_000_000;
 /// Time-stamps that are remembered at most, 40 bytes each: three a day for a hundred years.
@@ -30,7 +30,9 @@ pub(super) struct Sense {
     /// The time-stamps that leaves tell of.
     dated: Vec<Dated>,
     keys: Vec<ValidKey>,
-    /// Sealed parts that are gone, and those that leaves count as deleted, by class.
+    /// Sealed parts that leaves name, those that are gone, and those that leaves count as deleted, by
+    /// class.
+    named: [u64; 3],
     gone: [u64; 3],
     counted: [u64; 3],
     last_gone: [Option<u64>; 3],
@@ -59,10 +61,60 @@ impl Sense {
             closed: None,
             dated: Vec::new(),
             keys: Vec::new(),
+            named: [0; 3],
             gone: [0; 3],
             counted: [0; 3],
             last_gone: [None; 3],
             is_sealed_checked: false,
+            is_whole: true,
+        }
+    }
+
+    /// What was told so far.
+    pub(super) fn story(&self) -> Story {
+        let hex = |key: &ValidKey| (data_encoding::HEXLOWER.encode(&key.typed), key.from, key.to);
+        Story {
+            first: self.first,
+            origin: self.said_origin.clone(),
+            heartbeat: self.heartbeat,
+            heartbeats: self.heartbeats,
+            silences: self.silences,
+            last: self.last.map(|(seq, time, event)| (seq, time, event.number())),
+            closed: self.closed,
+            keys: self.keys.iter().map(hex).collect(),
+            named: self.named,
+            gone: self.gone,
+            counted: self.counted,
+            last_gone: self.last_gone,
+            is_sealed_checked: self.is_sealed_checked,
+            ..Story::default()
+        }
+    }
+
+    /// Goes on from what was told before.
+    pub(super) fn retold(expected_origin: Option<String>, story: Story) -> Self {
+        let key = |(hex, from, to): (String, u64, u64)| {
+            let typed = data_encoding::HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok()?;
+            Some(ValidKey { typed, from, to })
+        };
+        Self {
+            expected_origin,
+            said_origin: story.origin,
+            first: story.first,
+            heartbeat: story.heartbeat,
+            heartbeats: story.heartbeats,
+            silences: story.silences,
+            last: story.last.and_then(|(seq, time, event)| Some((seq, time, Event::from_number(event)?))),
+            closed: story.closed,
+            // Time-stamps are held against the log by those who read it in one go.
+            dated: Vec::new(),
+            keys: story.keys.into_iter().filter_map(key).collect(),
+            named: story.named,
+            gone: story.gone,
+            counted: story.counted,
+            last_gone: story.last_gone,
+            is_sealed_checked: story.is_sealed_checked,
+            // Only a range of a bundle passes leaves over, and nobody interrupts that.
             is_whole: true,
         }
     }
@@ -194,6 +246,9 @@ impl Sense {
             if part.role == Role::Receipt {
                 continue;
             }
+            if let Some(named) = of_class(&mut self.named, leaf.event.class()) {
+                *named += 1;
+            }
             let row = sealed.iter().find(|(role, _)| *role == part.role.number());
             match row {
                 Some((_, hash)) if Some(*hash) == part.sealed_hash => {}
@@ -221,9 +276,10 @@ impl Sense {
         };
         let counts = [counts.operation, counts.evidence, counts.system];
         if leaf.event == Event::LogPruned {
-            // The pruned parts were counted as deleted when they went; here their leaves go.
-            for (gone, count) in self.gone.iter_mut().zip(counts) {
+            // Their leaves went, and the leaves that count them stay.
+            for ((named, gone), count) in self.named.iter_mut().zip(&mut self.gone).zip(counts) {
                 if self.first > 0 {
+                    *named = named.saturating_add(count);
                     *gone = gone.saturating_add(count);
                 }
             }
@@ -231,6 +287,23 @@ impl Sense {
         }
         for (counted, count) in self.counted.iter_mut().zip(counts) {
             *counted = counted.saturating_add(count);
+        }
+    }
+
+    /// Leaves the sealed rows unbalanced.
+    pub(super) const fn forgo_balance(&mut self) {
+        self.is_sealed_checked = false;
+    }
+
+    /// Takes the number of rows that there are in place of what was seen leaf by leaf.
+    pub(super) fn count_rows(&mut self, rows: [u64; 3], findings: &mut Findings) {
+        for (((gone, named), rows), class) in self.gone.iter_mut().zip(self.named).zip(rows).zip(Class::ALL) {
+            if rows > named {
+                let class = class.as_str();
+                let text = format!("There are {rows} sealed parts of class {class}, and leaves name {named}.");
+                findings.push(Finding::whole(Code::FalseErasure, text));
+            }
+            *gone = named.saturating_sub(rows);
         }
     }
 

@@ -244,6 +244,7 @@ impl Guide {
         let Self { url, server_key, token, folder, .. } = self;
         println!("\nThe gateway goes on serving at {url}. Ctrl-C ends it and removes everything.");
         println!("\n  API page          {url}/docs/index.html   (document: {url}/openapi.json)");
+        println!("  verify yourself   {url}/verify   (drop the receipt of the erasure on it)");
         println!("  checkpoint        {url}/log/checkpoint");
         println!("  server write key  {server_key}");
         println!("  API token         {token}");

@@ -7,15 +7,16 @@ use jiff::SignedDuration;
 
 use crate::audit::checkpoint;
 use crate::audit::finding::{Finding, Position, Severity};
-use crate::audit::leaf::{Cause, leaf_hash};
+use crate::audit::leaf::{Cause, Leaf, leaf_hash};
 use crate::audit::tile::TILE_WIDTH;
 use crate::audit::tree::{self, Frontier, Hash, HashSource};
 use crate::audit::verify::{Columns, KnownCheckpoint, LeafRow, Start, Verifier};
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Outcome};
+use crate::gateway::clock::Belief;
 use crate::gateway::{Error, Gateway, Result};
 use crate::storage::audit_log::{self, LogHead, StoredHashes, StoredLeaf};
 use crate::storage::keys::{self, LastSigned};
-use crate::storage::{self, Connection};
+use crate::storage::{self, Connection, Micros};
 
 use super::memory::Memory;
 use super::{LogRefusal, Published, damage};
@@ -24,6 +25,8 @@ use super::{LogRefusal, Published, damage};
 const EDGE: u64 = 4_096;
 /// How far the newest leaf may lie ahead of the clock.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+/// How far the clock may lie ahead of a newest leaf after which it was not believed.
+const CLOCK_LEAP: SignedDuration = SignedDuration::from_hours(24);
 
 impl Gateway {
     /// Holds the stored log against what this installation signed and remembers.
@@ -31,7 +34,7 @@ impl Gateway {
     /// # Errors
     /// [`Error::LogRefused`] when the log is behind, apart or damaged, or the clock stands before its
     /// newest leaf; the text names both sizes and the way out.
-    pub(in crate::gateway) async fn check_log(&self) -> Result<()> {
+    pub(in crate::gateway) async fn check_log(&self, clock: Belief) -> Result<()> {
         let signed = self.keyholder.store().read(keys::last_signed).await.map_err(Error::keys)?;
         let memory = Memory::of(&self.settings.memory, &self.origin);
         let remembered = self.remembered_note(&memory)?;
@@ -42,7 +45,9 @@ impl Gateway {
 
         let found = self.database.read(move |connection| inspect(connection, &known)).await.or_else(damage)?;
         let edge = found.map_err(Error::from)?;
-        self.check_clock(&edge.head)?;
+        if clock == Belief::Checked {
+            self.check_clock(&edge)?;
+        }
 
         // The key store may be ahead of the memory after a crash between the two; a memory that is
         // missing altogether is news for the log.
@@ -66,7 +71,7 @@ impl Gateway {
                 let what = format!("the stored checkpoint of {} leaves is not signed by this log", stored.size);
                 return Err(LogRefusal::damaged(&what).into());
             }
-            self.log.published.store(Some(Arc::new(stored)));
+            self.take_published(Arc::new(stored));
         }
         Ok(())
     }
@@ -88,8 +93,20 @@ impl Gateway {
         }
     }
 
-    fn check_clock(&self, head: &LogHead) -> Result<()> {
-        let behind = head.last_time.timestamp().duration_since(self.source.now());
+    fn check_clock(&self, edge: &Edge) -> Result<()> {
+        let head = &edge.head;
+        let ahead = self.source.of_commit(None).duration_since(head.last_time.timestamp());
+        if edge.is_clock_doubted && ahead > CLOCK_LEAP {
+            return Err(Error::LogRefused {
+                exit: 1,
+                what: format!(
+                    "clock_ahead: the clock leapt before the gateway ended, and stands {} s after the newest of {} leaves; set it right, then run `amanat audit resume --clock`",
+                    ahead.as_secs(),
+                    head.size
+                ),
+            });
+        }
+        let behind = head.last_time.timestamp().duration_since(self.source.of_commit(None));
         if head.size > 0 && behind > CLOCK_TOLERANCE {
             return Err(Error::LogRefused {
                 exit: 1,
@@ -108,6 +125,8 @@ impl Gateway {
 struct Edge {
     head: LogHead,
     cause: Cause,
+    /// Whether nothing was written any more because the clock had leapt.
+    is_clock_doubted: bool,
     newest_checkpoint: Option<Published>,
 }
 
@@ -131,17 +150,23 @@ fn inspect(
     if stored < head.size {
         return Ok(Err(LogRefusal::damaged(&format!("the head says {} leaves, there are {stored}", head.size))));
     }
-    let cause = match rehash_edge(connection, &head)? {
-        Ok(cause) => cause,
+    let (cause, leapt) = match rehash_edge(connection, &head)? {
+        Ok(told) => told,
         Err(what) => return Ok(Err(LogRefusal::damaged(&what))),
     };
     let newest_checkpoint = audit_log::newest_checkpoint(connection)?.map(|(size, note)| Published { size, note });
-    Ok(Ok(Edge { head, cause, newest_checkpoint }))
+    // Whatever was written with another time was written by a clock that was believed again.
+    let is_clock_doubted = leapt == Some(head.last_time);
+    Ok(Ok(Edge { head, cause, is_clock_doubted, newest_checkpoint }))
 }
 
 /// Hashes the newest leaves again and compares them with the head, with the columns beside them and
-/// with the tiles over them. Gives why the process starts, which the leaves tell too.
-fn rehash_edge(connection: &mut Connection, head: &LogHead) -> storage::Result<std::result::Result<Cause, String>> {
+/// with the tiles over them. Gives why the process starts, and when the clock leapt last and was not
+/// believed: the leaves tell that too.
+fn rehash_edge(
+    connection: &mut Connection,
+    head: &LogHead,
+) -> storage::Result<std::result::Result<(Cause, Option<Micros>), String>> {
     let from = (head.size.saturating_sub(EDGE) / TILE_WIDTH * TILE_WIDTH).max(head.minimum_index);
     let frontier = frontier_at(connection, from)?;
     let mut verifier = Verifier::new(Start {
@@ -153,6 +178,7 @@ fn rehash_edge(connection: &mut Connection, head: &LogHead) -> storage::Result<s
     let mut hashes = Vec::new();
     let mut cause = if from == 0 { Cause::Planned } else { Cause::Crash };
     let mut last_time = None;
+    let mut leapt = None;
     for leaf in edge_leaves(connection, from, head.size)? {
         feed(&mut verifier, &leaf);
         hashes.push(leaf_hash(&leaf.leaf));
@@ -161,6 +187,10 @@ fn rehash_edge(connection: &mut Connection, head: &LogHead) -> storage::Result<s
             cause = Cause::Crash;
         } else if leaf.event == Event::GatewayStopped.number() {
             cause = Cause::Planned;
+        } else if leaf.event == Event::ClockLeapt.number()
+            && Leaf::decode(&leaf.leaf).is_ok_and(|leaf| leaf.outcome == Outcome::Refused)
+        {
+            leapt = Some(leaf.time);
         }
     }
     let report = verifier.finish();
@@ -169,7 +199,7 @@ fn rehash_edge(connection: &mut Connection, head: &LogHead) -> storage::Result<s
         return Ok(Err(describe(finding)));
     }
     if head.size == 0 {
-        return Ok(Ok(cause));
+        return Ok(Ok((cause, leapt)));
     }
     if hashes.last() != Some(&head.last_hash) || last_time != Some(head.last_time) {
         return Ok(Err(format!("leaf {} is not the newest one that the head names", head.size - 1)));
@@ -184,7 +214,7 @@ fn rehash_edge(connection: &mut Connection, head: &LogHead) -> storage::Result<s
             index * TILE_WIDTH + TILE_WIDTH - 1
         )));
     }
-    Ok(Ok(cause))
+    Ok(Ok((cause, leapt)))
 }
 
 /// The first full tile over these leaf hashes that is missing or holds others.

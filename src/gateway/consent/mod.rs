@@ -15,6 +15,7 @@ mod marketing;
 mod notice;
 mod people;
 mod read;
+mod receipt;
 mod record;
 mod state;
 

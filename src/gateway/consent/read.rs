@@ -1,13 +1,16 @@
 //! One line as it stands now with its events, and its withdrawal by one call.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::domain::consent::Scope;
 use crate::domain::id::ConsentId;
+use crate::gateway::keyholder::PersonKeys;
 use crate::gateway::person::{Line, verifies};
 use crate::gateway::{Error, Gateway, Result};
-use crate::storage::consents::{self, StoredEvent};
-use crate::storage::subjects;
+use crate::storage::consents::{self, StoredEvent, StoredLine};
+use crate::storage::subjects::{self, StoredSubject};
 
 use super::known::Known;
 use super::record;
@@ -85,19 +88,7 @@ impl Gateway {
     /// # Errors
     /// [`Error::NotFound`] when there is no such line.
     pub async fn consent_line(&self, id: ConsentId) -> Result<LineView> {
-        let found = self
-            .database
-            .read(move |c| {
-                let Some(line) = consents::find(c, id)? else { return Ok(None) };
-                let subject = subjects::find(c, line.subject)?;
-                Ok(Some((line, subject)))
-            })
-            .await
-            .map_err(Error::store)?;
-        let Some((stored, Some(subject))) = found else { return Err(Error::NotFound) };
-        // Of somebody who is being erased nothing is shown any more.
-        let mut keys = self.keyholder.people(vec![(subject.id, subject.key_version)]).await?;
-        let keys = keys.pop().ok_or(Error::MissingKey)?;
+        let (stored, _, keys) = self.stored_line(id).await?;
         let events = stored.events.iter().map(|event| event_view(event, verifies(&keys, event))).collect();
         let line = Line::believed(stored, |event| verifies(&keys, event));
         let now = Now::of(&self.policy().policy, &line, self.source.now());
@@ -112,6 +103,24 @@ impl Gateway {
             may_ask_again_at: now.may_ask_again_at,
             events,
         })
+    }
+
+    /// A line as it is stored, whose it is, and their keys. Of somebody who is being erased nothing is
+    /// shown any more.
+    pub(super) async fn stored_line(&self, id: ConsentId) -> Result<(StoredLine, StoredSubject, Arc<PersonKeys>)> {
+        let found = self
+            .database
+            .read(move |c| {
+                let Some(line) = consents::find(c, id)? else { return Ok(None) };
+                let subject = subjects::find(c, line.subject)?;
+                Ok(Some((line, subject)))
+            })
+            .await
+            .map_err(Error::store)?;
+        let Some((line, Some(subject))) = found else { return Err(Error::NotFound) };
+        let mut keys = self.keyholder.people(vec![(subject.id, subject.key_version)]).await?;
+        let keys = keys.pop().ok_or(Error::MissingKey)?;
+        Ok((line, subject, keys))
     }
 
     /// Withdraws (or, for another basis than consent, objects) by the id of the line alone: no more

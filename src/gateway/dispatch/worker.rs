@@ -12,7 +12,7 @@ use crate::delivery::breaker::Permit;
 use crate::domain::id::DeliveryId;
 use crate::gateway::{Error, Gateway, Result};
 use crate::storage::deliveries::{self, RecipientState};
-use crate::storage::leases::{self, Lease};
+use crate::storage::leases::Lease;
 use crate::storage::queue::{self, Position, Stretch};
 use crate::storage::{Head, Micros, Step, Unit};
 
@@ -201,34 +201,15 @@ impl Worker {
         {
             return Ok(Some(lease.clone()));
         }
-        let name = format!("dispatch:{}", self.lane.recipient);
-        let (holder, now) = (self.house.instance, self.house.source.now());
-        let micros = i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
-        let taken = Arc::new(std::sync::Mutex::new(None));
-        let answer = Arc::clone(&taken);
         let asked = Instant::now();
-        let unit = Unit::change(Vec::new(), Vec::new(), move |transaction, _| {
-            let lease = leases::take(transaction.connection(), &name, holder, now.into(), micros)?;
-            *answer.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = lease;
-            Ok(Step::Commit)
-        });
-        self.house.database.write(unit).await.map_err(Error::store)?;
-        let lease = taken.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let lease = self.house.take_lease(format!("dispatch:{}", self.lane.recipient), length).await?;
         self.lease = lease.clone().map(|lease| (lease, asked));
         Ok(lease)
     }
 
     async fn give_lease_back(&mut self) {
-        let Some((lease, _)) = self.lease.take() else { return };
-        let unit = Unit::change(Vec::new(), Vec::new(), move |transaction, _| {
-            leases::give_back(transaction.connection(), &lease)?;
-            Ok(Step::Commit)
-        });
-        if let Err(error) = self.house.database.write(unit).await {
-            tracing::debug!(
-                error = crate::telemetry::cause(&error),
-                "a lease could not be given back; it ends by itself"
-            );
+        if let Some((lease, _)) = self.lease.take() {
+            self.house.give_lease_back(lease).await;
         }
     }
 

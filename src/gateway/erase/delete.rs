@@ -3,15 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::audit::leaf::{Counts, Fact, Facts};
+use crate::audit::leaf::{Counts, Fact};
 use crate::domain::event::{Event, Outcome};
 use crate::domain::id::{PurposeId, SubjectId};
 use crate::domain::subject::SubjectStatus;
 use crate::domain::subject_request::{Target, TaskOutcome};
+use crate::gateway::leaf::amend;
 use crate::gateway::{Error, Gateway, Result};
 use crate::storage::erasures::{self, StoredErasure};
 use crate::storage::subject_requests::{self as stored, StoredCase, StoredRequest};
-use crate::storage::{Expected, Id16, LeafRow, Outcome as Committed, Step, Transaction, Unit, audit_log, subjects};
+use crate::storage::{Expected, Id16, Outcome as Committed, Step, Transaction, Unit, audit_log, subjects};
 
 use super::ErasureStep;
 use super::ledger::WrittenPlan;
@@ -81,7 +82,7 @@ impl Gateway {
             let Some(ledger) = erasures::find(connection, id)? else { return Ok(Step::Stale) };
             let all = written(&with(&ledger, &deleted)?)?;
             erasures::advance(connection, id, ErasureStep::KeysDestroyed.number(), None, &all, None)?;
-            amend(leaves, vec![Fact::Deleted(counts(parts))])?;
+            amend(leaves, vec![Fact::Deleted(parts.into())])?;
             Ok(Step::Commit)
         });
         self.database.write(unit).await.map_err(Error::store)?;
@@ -138,7 +139,7 @@ impl Gateway {
                 stored::end_own_tasks(connection, id, &target, TaskOutcome::RetainedWithGround, "statement", at)?;
             }
             erasures::complete(connection, id, ErasureStep::RowsDeleted.number(), &all, &sealed, at)?;
-            amend(leaves, vec![Fact::Deleted(counts(parts)), Fact::Fingerprints(fingerprints.clone())])?;
+            amend(leaves, vec![Fact::Deleted(parts.into()), Fact::Fingerprints(fingerprints.clone())])?;
             Ok(Step::Commit)
         });
         Ok(matches!(self.database.write(unit).await.map_err(Error::store)?, Committed::Committed(_)))
@@ -187,14 +188,4 @@ fn with(ledger: &StoredErasure, more: &Deleted) -> crate::storage::Result<Delete
 
 fn written(deleted: &Deleted) -> crate::storage::Result<String> {
     serde_json::to_string(deleted).map_err(|_| crate::storage::Error::Malformed { table: "erasure" })
-}
-
-const fn counts([operation, evidence, system]: [u64; 3]) -> Counts {
-    Counts { operation, evidence, system }
-}
-
-fn amend(leaves: &mut [LeafRow], facts: Vec<Fact>) -> crate::storage::Result<()> {
-    let refused = crate::storage::Error::Refused("the leaf of an erasure cannot hold these facts");
-    let leaf = leaves.first_mut().ok_or(crate::storage::Error::Refused("an erasure lacks its leaf"))?;
-    leaf.draft.amend(Facts::new(facts)).map_err(|_| refused)
 }

@@ -59,6 +59,7 @@ fn settings(folder: &Path) -> Settings {
         checkpoint_every: Duration::from_millis(50),
         heartbeat_every: Duration::from_secs(3600),
         anchors: Vec::new(),
+        trust: crate::gateway::witness::TrustSettings::default(),
         delivery_time_limit: Duration::from_secs(1),
         delivery_lease: Duration::from_secs(2),
         public_entries: false,

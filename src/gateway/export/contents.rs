@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::audit::bundle::{BundlePath, Manifest};
+use crate::audit::checkpoint::with_cosignatures;
 use crate::audit::leaf::{Fact, Leaf};
 use crate::audit::note::VerifierKey;
 use crate::audit::proof::OpenedPart;
@@ -56,6 +57,8 @@ pub enum SealedParts {
 pub(super) struct Besides {
     /// Keys of the log that its stored leaves may no longer name.
     pub(super) keys: Vec<VerifierKey>,
+    /// The operator's trust policy, if there is one.
+    pub(super) trust: Option<String>,
     /// Parts that are shown.
     pub(super) opened: BTreeMap<(EntryId, Role), OpenedPart>,
 }
@@ -76,8 +79,8 @@ pub(super) fn write(
 
     let mut bundle = BundleWriter::create(out, Manifest::new(head.origin.clone(), size, from, to))?;
     bundle.put(&BundlePath::Readme, readme::text(&languages(connection)?).as_bytes())?;
-    bundle.put(&BundlePath::Trust, claim(connection, &head, &besides.keys)?.as_bytes())?;
-    bundle.put(&BundlePath::Checkpoint, note.as_bytes())?;
+    bundle.put(&BundlePath::Trust, claim(connection, &head, besides)?.as_bytes())?;
+    bundle.put(&BundlePath::Checkpoint, cosigned(connection, size, &note)?.as_bytes())?;
     let total = size + (to - from);
     put_hashes(&mut bundle, connection, size, &mut |done| progress(done, total))?;
     let named = put_entries(&mut bundle, connection, order, from, to, &mut |done| progress(size + done, total))?;
@@ -134,10 +137,19 @@ fn languages(connection: &mut Connection) -> Result<Vec<String>> {
     Ok(policy.and_then(std::result::Result::ok).map_or_else(Vec::new, |policy| policy.controller.languages))
 }
 
-/// What the gateway claims about its own keys, as a trust policy.
-fn claim(connection: &mut Connection, head: &LogHead, others: &[VerifierKey]) -> Result<String> {
+/// A note with the cosignatures of witnesses that came so far.
+fn cosigned(connection: &mut Connection, size: u64, note: &str) -> Result<String> {
+    let lines = audit_log::cosignatures_of(connection, size).map_err(Error::store)?;
+    Ok(with_cosignatures(note, lines.iter().map(|row| row.line.as_str())))
+}
+
+/// What the gateway claims: the operator's trust policy, else its own keys and no witness.
+fn claim(connection: &mut Connection, head: &LogHead, besides: &Besides) -> Result<String> {
+    if let Some(trust) = &besides.trust {
+        return Ok(trust.clone());
+    }
     let mut keys = claimed_keys(connection, Some(head))?;
-    for key in others {
+    for key in &besides.keys {
         if !keys.contains(key) {
             keys.push(key.clone());
         }
@@ -275,7 +287,8 @@ fn put_anchors(
     Ok(dated)
 }
 
-/// Older checkpoints: the newest of each day, and those at rotations, prunes and time-stamps.
+/// Older checkpoints: the newest of each day, those at rotations, prunes and time-stamps, and the
+/// newest that a witness cosigned.
 fn put_checkpoints(
     bundle: &mut BundleWriter,
     connection: &mut Connection,
@@ -299,8 +312,10 @@ fn put_checkpoints(
         let covering = signed.partition_point(|(size, _)| size < least);
         wanted.extend(signed.get(covering).map(|(size, _)| *size));
     }
+    let witnessed = audit_log::cosigned_checkpoints(connection, 1).map_err(Error::store)?;
+    wanted.extend(witnessed.into_iter().map(|(older, _)| older).filter(|older| *older < size));
     for (size, note) in audit_log::checkpoint_notes(connection, &wanted).map_err(Error::store)? {
-        bundle.put(&BundlePath::CheckpointOf(size), note.as_bytes())?;
+        bundle.put(&BundlePath::CheckpointOf(size), cosigned(connection, size, &note)?.as_bytes())?;
     }
     Ok(())
 }

@@ -5,7 +5,6 @@
 
 mod contents;
 mod lines;
-mod opened;
 mod readme;
 mod writer;
 
@@ -22,10 +21,10 @@ use super::policy::operator;
 use super::prove::StoredLog;
 use super::{Error, Gateway, Result};
 
+pub use super::opened::Shown;
 use contents::Besides;
 pub use contents::{BundleOrder, SealedParts};
 pub use lines::{LineFormat, LineOrder};
-pub use opened::Shown;
 
 /// How often a bundle is begun again because sealed parts were deleted meanwhile.
 const TRIES: usize = 20;
@@ -87,12 +86,23 @@ impl Gateway {
             // Nothing is exported that no checkpoint covers, so that everything stands in the bundle
             // that stands in the log now.
             self.publish_once().await?;
+            match self.witness_once().await {
+                Err(error @ Error::LogRefused { .. }) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(
+                        error = crate::telemetry::cause(&error),
+                        "the exported checkpoint could not be witnessed"
+                    );
+                }
+                Ok(()) => {}
+            }
             let (house, order, opening, out) = (self.clone(), order.clone(), opening.clone(), out.to_path_buf());
             let mut progress = progress.clone();
             let work = move || {
                 let mut connection = house.database.reader().map_err(Error::store)?;
                 let besides = Besides {
                     keys: vec![house.log_verifier()?],
+                    trust: house.settings.trust.policy.clone(),
                     opened: house.opened_parts(&mut connection, &opening.parts)?,
                 };
                 in_snapshot(&mut connection, &order, &besides, &out, &mut progress)

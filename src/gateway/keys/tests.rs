@@ -57,6 +57,7 @@ impl House {
             checkpoint_every: Duration::from_secs(1),
             heartbeat_every: Duration::from_secs(3600),
             anchors: Vec::new(),
+            trust: crate::gateway::witness::TrustSettings::default(),
             delivery_time_limit: Duration::from_secs(1),
             delivery_lease: Duration::from_secs(2),
             public_entries: false,

@@ -9,6 +9,7 @@ mod files;
 mod notes;
 mod shown;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,21 +18,53 @@ use sha2::{Digest, Sha256};
 
 use crate::audit::attest::attest;
 use crate::audit::bundle::{BundlePath, Manifest};
-use crate::audit::finding::{Code, Finding, Report};
+use crate::audit::finding::{Code, Finding, Report, Severity};
 use crate::audit::leaf::Skeleton;
 use crate::audit::receipt::TrustSource;
 use crate::audit::tile::{TILE_WIDTH, TileKind, TilePath, read_entries};
-use crate::audit::tree::Hash;
+use crate::audit::tree::{Frontier, Hash, HashSource};
 use crate::audit::trust::Trust;
 use crate::audit::verify::{EntryWatch, LeafRow, Start, Verifier};
 use crate::crypto::signature::certificate::Roots;
-use crate::gateway::Result;
+use crate::gateway::{Error, Result};
 
 use self::files::{BundleFiles, Content, Integrity, Unreadable};
-use self::notes::Notes;
+use self::notes::{Notes, Standing};
 use self::shown::Parts;
 use super::anchors::Anchors;
 use super::freshness;
+
+/// The hash tiles of a bundle as a source for proofs.
+struct TiledHashes<'a>(RefCell<&'a mut Bundle>);
+
+impl<'a> TiledHashes<'a> {
+    const fn new(bundle: &'a mut Bundle) -> Self {
+        Self(RefCell::new(bundle))
+    }
+}
+
+impl HashSource for TiledHashes<'_> {
+    type Error = Error;
+
+    /// Reads every tile below: proofs are made of forks only.
+    fn hash(&self, level: u32, index: u64) -> Result<Hash> {
+        let missing = || Error::Unacceptable("the bundle has not all hashes");
+        let count = 1_u64.checked_shl(level).ok_or_else(missing)?;
+        let first = index.checked_mul(count).ok_or_else(missing)?;
+        let mut bundle = self.0.borrow_mut();
+        let size = bundle.manifest.size;
+        let mut frontier = Frontier::new();
+        for tile in first / TILE_WIDTH..(first + count).div_ceil(TILE_WIDTH) {
+            let start = tile * TILE_WIDTH;
+            let width = size.min(start + TILE_WIDTH).saturating_sub(start);
+            // What is wrong with them was told when they were read for the verdict.
+            let hashes = bundle.hashes(tile, width, &mut Vec::new())?.ok_or_else(missing)?;
+            let within = (start..).zip(&hashes).filter(|(seq, _)| (first..first + count).contains(seq));
+            within.for_each(|(_, hash)| frontier.append(hash));
+        }
+        if frontier.size() == count { Ok(frontier.root()) } else { Err(missing()) }
+    }
+}
 
 /// Entries that one pass watches for repetition, 24 bytes each.
 const WATCHED: u64 = 1_500_000;
@@ -128,9 +161,10 @@ impl Bundle {
         self.compare_names(findings);
         let claimed = self.claim(findings)?;
         let mut notes = self.notes(wanted, claimed, findings)?;
-        if let Some(path) = &wanted.against {
-            self.hold_against(path, &mut notes, findings)?;
-        }
+        let mut evidence = match &wanted.against {
+            Some(path) => self.hold_against(path, &mut notes, findings)?,
+            None => Vec::new(),
+        };
         let (size, from, to) = (self.manifest.size, self.manifest.from, self.manifest.to);
         let partitions = u8::try_from((to - from) / WATCHED + 1).unwrap_or(u8::MAX);
         let verifier = Verifier::new(Start {
@@ -148,6 +182,11 @@ impl Bundle {
         parts.finish(findings);
         self.hold_anchors(&notes, wanted, &mut report, findings)?;
         self.read_rest(findings)?;
+        let is_forked = |finding: &Finding| finding.severity == Severity::Forked;
+        if evidence.is_empty() && report.findings.iter().chain(&*findings).any(is_forked) {
+            evidence = notes.evidence(&TiledHashes::new(&mut self), size);
+        }
+        report.evidence = evidence;
         for path in self.files.left_over() {
             findings.push(malformed(format!("{path} belongs to nothing that the bundle says it holds.")));
         }
@@ -197,18 +236,18 @@ impl Bundle {
         let mut notes = Notes::new(&self.manifest.origin, wanted.trust.as_ref(), claimed);
         for path in self.note_paths() {
             let Some(note) = self.take(&path, findings)? else { continue };
-            let size = match path {
-                BundlePath::CheckpointOf(size) => size,
-                _ => self.manifest.size,
+            let (size, standing) = match path {
+                BundlePath::CheckpointOf(size) => (size, Standing::Older),
+                _ => (self.manifest.size, Standing::Evidence),
             };
-            match notes.take(&path.to_string(), &note) {
+            match notes.take(&path.to_string(), &note, standing) {
                 Ok(said) if said == size => {}
                 Ok(said) => findings.push(malformed(format!("{path} is a checkpoint of {said} leaves, not {size}."))),
                 Err(finding) => findings.push(finding),
             }
         }
         for (name, note) in &wanted.checkpoints {
-            if let Err(finding) = notes.take(name, note) {
+            if let Err(finding) = notes.take(name, note, Standing::Evidence) {
                 findings.push(finding);
             }
         }

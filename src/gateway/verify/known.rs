@@ -1,11 +1,11 @@
 //! What is known to have been signed: stored checkpoints, saved ones, the memory, the key store.
 
-use crate::audit::checkpoint::{self, Checkpoint, CheckpointError, Verified};
+use crate::audit::checkpoint::{self, Checkpoint, CheckpointError, Verified, with_cosignatures};
 use crate::audit::finding::{Code, Finding};
 use crate::audit::leaf::{Fact, Leaf};
 use crate::audit::note::{KeyKind, Note, VerifierKey};
 use crate::audit::trust::Trust;
-use crate::audit::verify::KnownCheckpoint;
+use crate::audit::verify::{KnownCheckpoint, Start};
 use crate::domain::event::Event;
 use crate::gateway::checkpoint::Memory;
 use crate::gateway::{Error, Result};
@@ -21,10 +21,14 @@ const NEWEST: i64 = 1_000;
 const OTHERS: i64 = 1_000;
 
 /// Everything signed that the leaves must fit.
-pub(super) struct Known {
+pub(in crate::gateway) struct Known {
     pub(super) origin: Option<String>,
     pub(super) checkpoints: Vec<KnownCheckpoint>,
     pub(super) verified: Vec<Verified>,
+    /// The notes of `verified`, in the same order.
+    pub(super) notes: Vec<String>,
+    /// The keys whose signatures were asked for.
+    pub(super) log_keys: Vec<VerifierKey>,
     /// Whom the log itself says to trust.
     pub(super) claimed: Option<Trust>,
 }
@@ -45,6 +49,8 @@ impl Known {
             origin: expected_origin(verification.trust.as_ref(), head),
             checkpoints: Vec::new(),
             verified: Vec::new(),
+            notes: Vec::new(),
+            log_keys: log_keys.clone(),
             claimed: claimed.into_iter().next().map(Trust::of_log),
         };
         let opener = Opener { origin: known.origin.clone(), log_keys, witness_keys };
@@ -58,6 +64,8 @@ impl Known {
         }
         stored.extend(audit_log::checkpoint_notes(connection, &dated).map_err(Error::store)?);
         for (size, note) in stored {
+            let lines = audit_log::cosignatures_of(connection, size).map_err(Error::store)?;
+            let note = with_cosignatures(&note, lines.iter().map(|row| row.line.as_str()));
             if let Err(error) = opener.take(note.as_bytes(), &mut known) {
                 refused += 1;
                 first_refused = Some((size, error));
@@ -89,6 +97,13 @@ impl Known {
     }
 }
 
+impl Known {
+    /// What a verifier starts from, but for the tree and the entries.
+    pub(in crate::gateway) fn start(&self) -> Start {
+        Start { origin: self.origin.clone(), checkpoints: self.checkpoints.clone(), ..Start::default() }
+    }
+}
+
 struct Opener {
     origin: Option<String>,
     log_keys: Vec<VerifierKey>,
@@ -107,6 +122,8 @@ impl Opener {
         let verified = checkpoint::open(note, self.origin.as_deref(), &self.log_keys, &self.witness_keys)?;
         known.checkpoints.push(KnownCheckpoint::of(&verified));
         known.verified.push(verified);
+        // It was read as text before its signatures were looked at.
+        known.notes.push(String::from_utf8_lossy(note).into_owned());
         Ok(())
     }
 }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 
 use crate::audit::finding::{Code, Finding, Position, Report, Severity};
-use crate::audit::tile::TILE_WIDTH;
 use crate::audit::tree::{Frontier, Hash};
 use crate::audit::verify::{EntryWatch, LeafRow, Verifier};
 use crate::domain::id::EntryId;
@@ -13,6 +12,8 @@ use crate::gateway::checkpoint::columns;
 use crate::gateway::{Error, Result};
 use crate::storage::Connection;
 use crate::storage::audit_log::{self, LogHead, StoredLeaf};
+
+use super::tiles::{Tiles, WrongTile};
 
 /// Leaves in memory at a time.
 const PAGE: i64 = 2_000;
@@ -22,21 +23,49 @@ const SEALED_PAGE: usize = 500;
 const WATCHED: u64 = 1_500_000;
 
 /// A reading of the whole log.
-pub(super) struct Reading<'a> {
+pub(in crate::gateway) struct Reading<'a> {
     connection: &'a mut Connection,
     total: u64,
     partitions: u8,
+    first: u64,
     next: u64,
     /// The tree of the stored hashes, for the head.
     stored: Frontier,
+    root_at_head: Option<Hash>,
     tiles: Tiles,
+    findings: Vec<Finding>,
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(connection: &'a mut Connection, below: Frontier, total: u64) -> Self {
+    pub(in crate::gateway) fn new(connection: &'a mut Connection, below: Frontier, total: u64) -> Result<Self> {
         let next = below.size();
-        let partitions = u8::try_from(total / WATCHED + 1).unwrap_or(u8::MAX);
-        Self { connection, total, partitions, next, tiles: Tiles::new(next), stored: below }
+        let tiles = Tiles::new(connection, next)?;
+        Ok(Self {
+            connection,
+            total,
+            partitions: partitions(total),
+            first: next,
+            next,
+            stored: below,
+            root_at_head: None,
+            tiles,
+            findings: Vec::new(),
+        })
+    }
+
+    /// The connection, between two pages.
+    pub(in crate::gateway) const fn connection(&mut self) -> &mut Connection {
+        self.connection
+    }
+
+    /// What was found so far beside what the verifier finds.
+    pub(in crate::gateway) fn found(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Leaves below have been read.
+    pub(in crate::gateway) const fn position(&self) -> u64 {
+        self.next
     }
 
     /// The entries that the first pass watches.
@@ -50,41 +79,59 @@ impl<'a> Reading<'a> {
         mut verifier: Verifier,
         head: Option<&LogHead>,
         progress: &mut impl FnMut(u64, u64),
-        findings: &mut Vec<Finding>,
     ) -> Result<Report> {
-        let from = self.next;
-        let mut root_at_head = None;
-        loop {
-            let page = self.page(findings)?;
-            let Some(last) = page.last().map(|row| row.seq) else { break };
-            for chunk in page.chunks(SEALED_PAGE) {
-                self.feed(&mut verifier, chunk, head, &mut root_at_head, findings)?;
-            }
-            self.next = last.saturating_add(1);
-            progress(self.next.saturating_sub(from), self.total.saturating_sub(from));
+        while self.step(&mut verifier, head)? {
+            progress(self.next.saturating_sub(self.first), self.total.saturating_sub(self.first));
         }
         for partition in 1..self.partitions {
-            self.watch_partition(partition, from, findings)?;
+            self.watch_partition(partition)?;
         }
-        let report = verifier.finish();
-        findings.extend(self.tiles.findings(&report));
+        Ok(self.conclude(verifier.finish(), head).0)
+    }
+
+    /// Feeds the next page of leaves; false at the end of the log.
+    pub(in crate::gateway) fn step(&mut self, verifier: &mut Verifier, head: Option<&LogHead>) -> Result<bool> {
+        let page = self.page()?;
+        let Some(last) = page.last().map(|row| row.seq) else { return Ok(false) };
+        for chunk in page.chunks(SEALED_PAGE) {
+            self.feed(verifier, chunk, head)?;
+        }
+        self.next = last.saturating_add(1);
+        Ok(true)
+    }
+
+    /// Adds to a finished report what the store says beside the leaves: its head and its tiles. Also
+    /// gives the tiles that are wrong although every leaf below them is right.
+    pub(in crate::gateway) fn conclude(
+        mut self,
+        mut report: Report,
+        head: Option<&LogHead>,
+    ) -> (Report, Vec<WrongTile>) {
         if let Some(head) = head {
-            let is_sound =
-                !report.findings.iter().chain(&*findings).any(|finding| finding.severity >= Severity::Invalid);
+            // A wrong hash beside a right leaf says nothing against the head.
+            let speaks = |finding: &Finding| finding.severity >= Severity::Invalid || is_poisoned_leaf(finding);
+            let is_sound = !report.findings.iter().chain(&self.findings).any(speaks);
+            if self.stored.size() == head.size {
+                self.root_at_head = Some(self.stored.root());
+            }
             if report.size < head.size {
                 let text = "The head of the log counts leaves that are not there.";
-                findings.push(Finding::between(Code::LeafMissing, report.size, head.size - 1, text));
-            } else if is_sound && head.size > from && root_at_head != Some(head.root) {
+                self.findings.push(Finding::between(Code::LeafMissing, report.size, head.size - 1, text));
+            } else if is_sound && head.size > self.first && self.root_at_head != Some(head.root) {
                 let text = "The head of the log says another root than its leaves have.";
-                findings.push(Finding::whole(Code::RootMismatch, text));
+                self.findings.push(Finding::whole(Code::RootMismatch, text));
             }
         }
-        Ok(report)
+        let wrong = self.tiles.alone(&report);
+        report.findings.append(&mut self.findings);
+        report.findings.extend(wrong.iter().map(WrongTile::finding));
+        report.conclude();
+        (report, wrong)
     }
 
     /// The next leaves. A page in which a column cannot be read is read leaf by leaf, without the
     /// columns.
-    fn page(&mut self, findings: &mut Vec<Finding>) -> Result<Vec<Row>> {
+    fn page(&mut self) -> Result<Vec<Row>> {
         match audit_log::leaves(self.connection, self.next, PAGE) {
             Ok(leaves) => Ok(leaves.into_iter().map(Row::from).collect()),
             Err(error) if error.is_malformed_row() => {
@@ -97,21 +144,14 @@ impl<'a> Reading<'a> {
                 else {
                     return Ok(Vec::new());
                 };
-                findings.push(Finding::at(Code::LeafAltered, seq, "A column beside the leaf cannot be read."));
+                self.findings.push(Finding::at(Code::LeafAltered, seq, "A column beside the leaf cannot be read."));
                 Ok(vec![Row { seq, leaf, hash, columns: None, entry: None }])
             }
             Err(error) => Err(Error::store(error)),
         }
     }
 
-    fn feed(
-        &mut self,
-        verifier: &mut Verifier,
-        rows: &[Row],
-        head: Option<&LogHead>,
-        root_at_head: &mut Option<Hash>,
-        findings: &mut Vec<Finding>,
-    ) -> Result<()> {
+    fn feed(&mut self, verifier: &mut Verifier, rows: &[Row], head: Option<&LogHead>) -> Result<()> {
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(()) };
         let mut sealed: HashMap<EntryId, Vec<(u8, Hash)>> = HashMap::new();
         for (entry, role, bytes) in
@@ -122,30 +162,31 @@ impl<'a> Reading<'a> {
         for row in rows {
             let stored_hash: Option<Hash> = row.hash.as_slice().try_into().ok();
             let parts = row.entry.and_then(|entry| sealed.get(&entry)).map_or(&[][..], Vec::as_slice);
-            verifier.feed(&LeafRow {
+            let hash = verifier.feed(&LeafRow {
                 seq: row.seq,
                 leaf: &row.leaf,
                 stored_hash,
                 columns: row.columns,
                 sealed: Some(parts),
             });
-            let Some(hash) = stored_hash else {
-                findings.push(Finding::at(Code::TilePoisoned, row.seq, "The hash beside the leaf has another length."));
+            self.tiles.take(self.connection, hash)?;
+            let Some(stored) = stored_hash else {
+                let text = "The hash beside the leaf has another length.";
+                self.findings.push(Finding::at(Code::TilePoisoned, row.seq, text));
                 continue;
             };
-            self.stored.append(&hash);
+            self.stored.append(&stored);
             if head.is_some_and(|head| head.size == self.stored.size()) {
-                *root_at_head = Some(self.stored.root());
+                self.root_at_head = Some(self.stored.root());
             }
-            self.tiles.take(self.connection, hash)?;
         }
         Ok(())
     }
 
     /// One more pass over the entries, for those that the first one did not watch.
-    fn watch_partition(&mut self, partition: u8, from: u64, findings: &mut Vec<Finding>) -> Result<()> {
+    fn watch_partition(&mut self, partition: u8) -> Result<()> {
         let mut watch = EntryWatch::partition(partition, self.partitions);
-        let mut next = from;
+        let mut next = self.first;
         loop {
             // What the column says was compared with the leaf by the first pass.
             let page = match audit_log::entries(self.connection, next, PAGE * 10) {
@@ -158,7 +199,7 @@ impl<'a> Reading<'a> {
             page.iter().for_each(|(seq, entry)| watch.note(*entry, *seq));
         }
         for (first, second) in watch.repeated() {
-            findings.push(Finding::between(Code::EntryRepeated, first, second, "Two leaves have one entry id."));
+            self.findings.push(Finding::between(Code::EntryRepeated, first, second, "Two leaves have one entry id."));
         }
         Ok(())
     }
@@ -186,75 +227,12 @@ impl From<StoredLeaf> for Row {
     }
 }
 
-/// Compares the stored tiles with the hashes they are made of. They are a cache: a wrong one is a
-/// warning, and proofs made from it would fail.
-struct Tiles {
-    /// Per level the hashes of the tile that is not full yet.
-    levels: Vec<Vec<Hash>>,
-    /// Per level the index of that tile.
-    indexes: Vec<u64>,
-    /// A log that does not begin with a full tile is not compared.
-    is_aligned: bool,
-    wrong: Vec<WrongTile>,
+/// Whether the hash stored beside one leaf is wrong: a cache, as tiles are, and tiles are made of it.
+pub(super) fn is_poisoned_leaf(finding: &Finding) -> bool {
+    finding.code == Code::TilePoisoned && matches!(finding.position, Position::Leaf { .. })
 }
 
-struct WrongTile {
-    level: u8,
-    index: u64,
-    from: u64,
-    to: u64,
-}
-
-impl Tiles {
-    const fn new(first: u64) -> Self {
-        Self { levels: Vec::new(), indexes: Vec::new(), is_aligned: first == 0, wrong: Vec::new() }
-    }
-
-    fn take(&mut self, connection: &mut Connection, hash: Hash) -> Result<()> {
-        if !self.is_aligned {
-            return Ok(());
-        }
-        let mut hash = hash;
-        for level in 0_u8..8 {
-            let slot = usize::from(level);
-            if self.levels.len() <= slot {
-                self.levels.push(Vec::with_capacity(256));
-                self.indexes.push(0);
-            }
-            let (Some(hashes), Some(index)) = (self.levels.get_mut(slot), self.indexes.get_mut(slot)) else { break };
-            hashes.push(hash);
-            let Some(root) = crate::audit::tile::full_tile_root(hashes) else { break };
-            let stored = audit_log::stored_tile(connection, level, *index).map_err(Error::store)?;
-            if stored != Some((hashes.concat(), root.to_vec())) {
-                let leaves = TILE_WIDTH.saturating_pow(u32::from(level) + 1);
-                let from = index.saturating_mul(leaves);
-                self.wrong.push(WrongTile { level, index: *index, from, to: from.saturating_add(leaves - 1) });
-            }
-            hashes.clear();
-            *index += 1;
-            hash = root;
-        }
-        Ok(())
-    }
-
-    /// The wrong tiles. Behind a leaf that is missing, moved or altered, tiles differ because of it.
-    fn findings(&self, report: &Report) -> Vec<Finding> {
-        let first_fault = report
-            .findings
-            .iter()
-            .filter(|finding| finding.severity >= Severity::Invalid)
-            .filter_map(|finding| match finding.position {
-                Position::Leaf { seq } => Some(seq),
-                Position::Between { from, .. } => Some(from),
-                Position::Whole {} => None,
-            })
-            .min();
-        let alone = self.wrong.iter().filter(|tile| first_fault.is_none_or(|fault| tile.to < fault));
-        alone
-            .map(|tile| {
-                let text = format!("The stored tile {} of level {} is not what it is made of.", tile.index, tile.level);
-                Finding::between(Code::TilePoisoned, tile.from, tile.to, text)
-            })
-            .collect()
-    }
+/// Into how many parts the entries of a log of this size are split to be watched for repetition.
+pub(in crate::gateway) fn partitions(total: u64) -> u8 {
+    u8::try_from(total / WATCHED + 1).unwrap_or(u8::MAX)
 }

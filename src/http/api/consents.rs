@@ -5,7 +5,7 @@ mod shown;
 
 use serde_json::value::RawValue;
 
-use crate::domain::id::ConsentId;
+use crate::domain::id::{ConsentEventId, ConsentId};
 use crate::domain::policy::Trust;
 use crate::gateway::consent::{self, Consented, Repeatable};
 use crate::http::call::{Answer, Call, Caller};
@@ -111,6 +111,35 @@ pub(in crate::http) async fn show(call: Call) -> Result<Answer, Problem> {
     let id = call.path_id("id", ConsentId::parse)?;
     let line = call.app.house.consent_line(id).await?;
     Answer::json(&view(line, Vec::new()))
+}
+
+/// `GET /v1/consents/{id}/receipt?of=proof`: a file that proves an event of the line, offline and
+/// without the gateway.
+#[utoipa::path(get, path = "/v1/consents/{id}/receipt", tag = "consents",
+    params(
+        ("id" = String, Path, description = "The line"),
+        ("of" = String, Query, description = "`proof`: the only form yet"),
+        ("event" = Option<String>, Query, description = "An event of the line; the newest if absent"),
+    ),
+    responses(
+        (status = 200, description = "A file of the format `amanat-receipt/1`"),
+        (status = 404, description = "No such line or event"),
+        (status = 409, description = "No checkpoint covers it yet"),
+    ))]
+pub(in crate::http) async fn receipt(call: Call) -> Result<Answer, Problem> {
+    let caller = caller(&call)?;
+    // As for the line itself.
+    if caller.trust == Trust::Public {
+        return Err(Problem::new(Code::NotFound));
+    }
+    let id = call.path_id("id", ConsentId::parse)?;
+    let event =
+        call.query("event").map(|text| ConsentEventId::parse(&text).ok_or(Problem::new(Code::NotFound))).transpose()?;
+    if call.query("of").as_deref() != Some("proof") {
+        return Err(Problem::new(Code::MalformedRequest).detail("a receipt is asked for with ?of=proof"));
+    }
+    let text = call.app.house.consent_receipt(&caller, id, event).await?;
+    Ok(Answer::bytes("application/json", text.into_bytes()))
 }
 
 /// `POST /v1/consents/{id}/withdraw`: ends a consent by its id alone; twice is the same.

@@ -33,6 +33,9 @@ pub(in crate::http) async fn readyz(call: Call) -> Result<Answer, Problem> {
     if call.app.house.log_refusal().is_some() {
         reasons.push("the audit log is not the one that was signed".to_owned());
     }
+    if let Some(why) = call.app.house.clock_trouble() {
+        reasons.push(why);
+    }
     if !call.app.house.stores_answer().await {
         reasons.push("the data store does not answer".to_owned());
     }

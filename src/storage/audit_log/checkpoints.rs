@@ -125,5 +125,8 @@ pub fn thin_checkpoints(connection: &mut Connection, before: Micros) -> Result<u
             deleted += on!(connection, c => diesel::delete(audit_checkpoint::table.find((LOG, size))).execute(c))?;
         }
     }
+    if deleted > 0 {
+        super::forget_cosignatures(connection)?;
+    }
     Ok(deleted)
 }

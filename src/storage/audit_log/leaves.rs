@@ -1,4 +1,4 @@
-//! Reading leaves, and finding the rows of business that have none.
+//! Reading leaves.
 
 use diesel::prelude::*;
 
@@ -24,15 +24,6 @@ pub struct StoredLeaf {
     pub leaf: Vec<u8>,
     /// Its hash, as stored.
     pub hash: Vec<u8>,
-}
-
-/// A table of business and how many of its rows name an entry that has no leaf.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WithoutLeaf {
-    /// The table.
-    pub table: &'static str,
-    /// The rows.
-    pub rows: u64,
 }
 
 /// A page of leaves from `from` on, in order.
@@ -133,28 +124,4 @@ pub fn stored_size(connection: &mut Connection) -> Result<u64> {
         .select(diesel::dsl::max(audit_leaf::seq))
         .first(c))?;
     Ok(newest.map_or(0, |seq| u64::try_from(seq).unwrap_or(0).saturating_add(1)))
-}
-
-/// The business rows whose entry has no leaf, by table; tables without one are left out.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn rows_without_leaf(connection: &mut Connection) -> Result<Vec<WithoutLeaf>> {
-    use crate::storage::schema::{consent_event, consent_line, delivery, disclosure, identifier, record, subject};
-    let mut found = Vec::new();
-    macro_rules! count {
-        ($($table:ident)*) => {$(
-            let rows: i64 = on!(&mut *connection, c => $table::table
-                .filter(diesel::dsl::sql::<diesel::sql_types::Bool>(concat!(
-                    "NOT EXISTS (SELECT 1 FROM audit_leaf WHERE audit_leaf.entry = ", stringify!($table), ".entry)"
-                )))
-                .count()
-                .get_result(c))?;
-            if rows > 0 {
-                found.push(WithoutLeaf { table: stringify!($table), rows: u64::try_from(rows).unwrap_or(0) });
-            }
-        )*};
-    }
-    count!(subject identifier record consent_line consent_event delivery disclosure);
-    Ok(found)
 }

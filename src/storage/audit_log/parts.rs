@@ -170,12 +170,85 @@ pub fn delete_parts(transaction: &mut Transaction<'_>, holders: &[Id16], limit: 
         .select((audit_sealed::entry, audit_sealed::role, audit_sealed::class))
         .limit(limit)
         .load(c))?;
+    delete_rows(connection, rows)
+}
+
+/// Deletes sealed parts of this class of events that are dated before `before`, the oldest first, at
+/// most `limit`, and counts them by class. Only in a commit whose leaf carries the counts.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn delete_parts_before(
+    transaction: &mut Transaction<'_>,
+    class: u8,
+    before: Micros,
+    limit: i64,
+) -> Result<[u64; 3]> {
+    let connection = transaction.connection();
+    let rows: Vec<(Id16, i16, i16)> = on!(connection, c => audit_sealed::table
+        .filter(audit_sealed::class.eq(i16::from(class)).and(audit_sealed::time.lt(before)))
+        .select((audit_sealed::entry, audit_sealed::role, audit_sealed::class))
+        .order(audit_sealed::time)
+        .limit(limit)
+        .load(c))?;
+    delete_rows(connection, rows)
+}
+
+/// Deletes sealed parts of system events of leaves below `below`, at most `limit`, and counts them by
+/// class. Only in a commit whose leaf carries the counts.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn delete_system_parts_below(transaction: &mut Transaction<'_>, below: u64, limit: i64) -> Result<[u64; 3]> {
+    let connection = transaction.connection();
+    let below = i64::try_from(below).unwrap_or(i64::MAX);
+    let rows: Vec<(Id16, i16, i16)> = on!(connection, c => audit_sealed::table
+        .inner_join(audit_leaf::table.on(audit_leaf::entry.eq(audit_sealed::entry)))
+        .filter(audit_sealed::class.eq(3_i16).and(audit_leaf::log.eq(LOG)).and(audit_leaf::seq.lt(below)))
+        .select((audit_sealed::entry, audit_sealed::role, audit_sealed::class))
+        .order(audit_sealed::time)
+        .limit(limit)
+        .load(c))?;
+    delete_rows(connection, rows)
+}
+
+/// Another instance may delete the same rows at the same time, so what went is counted, not what was
+/// seen.
+fn delete_rows(connection: &mut Connection, rows: Vec<(Id16, i16, i16)>) -> Result<[u64; 3]> {
     let mut counts = [0; 3];
     for (entry, role, class) in rows {
-        on!(transaction.connection(), c => diesel::delete(audit_sealed::table.find((entry, role))).execute(c))?;
+        let gone = on!(&mut *connection, c => diesel::delete(audit_sealed::table.find((entry, role))).execute(c))?;
         if let Some(slot) = usize::try_from(class - 1).ok().and_then(|class| counts.get_mut(class)) {
-            *slot += 1;
+            *slot += u64::try_from(gone).unwrap_or(0);
         }
     }
     Ok(counts)
+}
+
+/// Entry and class of the sealed parts of the leaves at these positions, both ends included.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn part_classes_between(connection: &mut Connection, from: u64, to: u64) -> Result<Vec<(EntryId, u8)>> {
+    let (from, to) = (i64::try_from(from).unwrap_or(i64::MAX), i64::try_from(to).unwrap_or(i64::MAX));
+    let rows: Vec<(Id16, i16)> = on!(connection, c => audit_sealed::table
+        .inner_join(audit_leaf::table.on(audit_leaf::entry.eq(audit_sealed::entry)))
+        .filter(audit_leaf::log.eq(LOG).and(audit_leaf::seq.between(from, to)))
+        .select((audit_sealed::entry, audit_sealed::class))
+        .load(c))?;
+    Ok(rows.into_iter().map(|(entry, class)| (entry.into(), u8::try_from(class).unwrap_or(u8::MAX))).collect())
+}
+
+/// How many sealed parts belong to no leaf from `first` on.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn parts_below(connection: &mut Connection, first: u64) -> Result<u64> {
+    let first = i64::try_from(first).unwrap_or(i64::MAX);
+    let leaf = audit_leaf::table.filter(audit_leaf::entry.eq(audit_sealed::entry).and(audit_leaf::seq.ge(first)));
+    let rows: i64 = on!(connection, c => audit_sealed::table
+        .filter(diesel::dsl::not(diesel::dsl::exists(leaf)))
+        .count()
+        .get_result(c))?;
+    Ok(u64::try_from(rows).unwrap_or(0))
 }

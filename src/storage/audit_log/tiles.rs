@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, SmallInt};
 
-use crate::audit::tile::TILE_WIDTH;
+use crate::audit::tile::{TILE_WIDTH, full_tile_root};
 use crate::audit::tree::{Frontier, Hash, HashSource, hash_node};
 use crate::storage::backend::{bulk_insert, on, same};
 use crate::storage::schema::{audit_leaf, audit_tile};
@@ -69,7 +69,32 @@ pub fn level_hashes(connection: &mut Connection, level: u32, start: u64, count: 
             .select(audit_tile::root)
             .load(c))?
     };
+    if level == 0
+        && i64::try_from(rows.len()).is_ok_and(|rows| rows < end - start)
+        && let Some(hashes) = hashes_of_full_tiles(connection, start, end)?
+    {
+        return Ok(hashes);
+    }
     rows.into_iter().map(|hash| hash.try_into().map_err(|_| Error::Malformed { table: "audit_leaf" })).collect()
+}
+
+/// Leaf hashes out of full tiles, which stay when their leaves are pruned; nothing where one is not
+/// full.
+fn hashes_of_full_tiles(connection: &mut Connection, start: i64, end: i64) -> Result<Option<Vec<Hash>>> {
+    let width = i64::try_from(TILE_WIDTH).unwrap_or(i64::MAX);
+    let (first, last) = (start / width, (end - 1) / width);
+    let tiles: Vec<Vec<u8>> = on!(connection, c => audit_tile::table
+        .filter(audit_tile::log.eq(LOG).and(audit_tile::level.eq(0)).and(audit_tile::idx.between(first, last)))
+        .order(audit_tile::idx)
+        .select(audit_tile::hashes)
+        .load(c))?;
+    if i64::try_from(tiles.len()).ok() != Some(last - first + 1) {
+        return Ok(None);
+    }
+    let bytes = tiles.concat();
+    let (hashes, _) = bytes.as_chunks::<32>();
+    let [skipped, wanted] = [start - first * width, end - start].map(|count| usize::try_from(count).unwrap_or(0));
+    Ok(hashes.get(skipped..skipped.saturating_add(wanted)).map(<[Hash]>::to_vec))
 }
 
 /// A full tile as it is stored: its hashes and its root.
@@ -83,6 +108,20 @@ pub fn stored_tile(connection: &mut Connection, level: u8, index: u64) -> Result
         .select((audit_tile::hashes, audit_tile::root))
         .first(c)
         .optional())?)
+}
+
+/// Writes a full tile anew in the place of one that is wrong or gone: it is a cache. False: these are
+/// not the hashes of a full tile.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn replace_tile(connection: &mut Connection, level: u8, index: u64, hashes: &[Hash]) -> Result<bool> {
+    let Some(root) = full_tile_root(hashes) else { return Ok(false) };
+    let index = i64::try_from(index).unwrap_or(i64::MAX);
+    let level = i16::from(level);
+    on!(&mut *connection, c => diesel::delete(audit_tile::table.find((LOG, level, index))).execute(c))?;
+    insert_tiles(connection, &[&NewTile { level, index, hashes: hashes.concat(), root }])?;
+    Ok(true)
 }
 
 struct NewTile {

@@ -86,3 +86,55 @@ diesel::table! {
         overdue -> SmallInt,
     }
 }
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::storage::sql_types::Instant;
+
+    audit_cosignature (log, size, witness) {
+        log -> SmallInt,
+        size -> BigInt,
+        witness -> Text,
+        line -> Text,
+        time -> Instant,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::storage::sql_types::Instant;
+
+    audit_witnessing (log) {
+        log -> SmallInt,
+        trust -> Binary,
+        unwitnessed_since -> Nullable<Instant>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::storage::sql_types::{Instant, Uuid16};
+
+    audit_scrub (log) {
+        log -> SmallInt,
+        round -> BigInt,
+        position -> BigInt,
+        progress -> Nullable<Text>,
+        finished_at -> Nullable<Instant>,
+        finished_size -> Nullable<BigInt>,
+        faults -> Nullable<BigInt>,
+        first_fault -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::storage::sql_types::{Instant, Uuid16};
+
+    audit_prune (log) {
+        log -> SmallInt,
+        until -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(audit_checkpoint, audit_cosignature);

@@ -10,6 +10,7 @@ pub mod process;
 pub mod recipient;
 pub mod store;
 pub mod wire;
+pub mod witness;
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -169,6 +170,7 @@ pub fn settings(backend: Backend, folder: &Path) -> Settings {
         checkpoint_every: Duration::from_millis(200),
         heartbeat_every: Duration::from_secs(3600),
         anchors: Vec::new(),
+        trust: amanat::gateway::witness::TrustSettings::default(),
         delivery_time_limit: Duration::from_secs(10),
         delivery_lease: Duration::from_secs(20),
         stated_age_days: None,
@@ -281,6 +283,17 @@ impl TestGateway {
         let text = answer.text().await.expect("text");
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
+}
+
+/// The interpreter and the path of a driver below `tests/clients`, as `tests/run --set-up` installs them.
+pub fn client_tool(driver: &str) -> (PathBuf, PathBuf) {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let folder = std::env::var_os("AMANAT_TEST_CLIENTS").map_or_else(|| root.join("tests/clients"), PathBuf::from);
+    let (variable, usual) = match driver.ends_with(".py") {
+        true => ("AMANAT_TEST_PYTHON", root.join("target/clients/python/bin/python")),
+        false => ("AMANAT_TEST_NODE", folder.join("node_modules/.bin/node")),
+    };
+    (std::env::var_os(variable).map_or(usual, PathBuf::from), folder.join(driver))
 }
 
 /// Every file below a folder.

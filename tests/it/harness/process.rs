@@ -1,7 +1,7 @@
 //! The real program as a process of its own, which a test may kill.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::postgres::free_port;
@@ -11,7 +11,7 @@ pub struct Installed {
     pub url: String,
     options: Vec<String>,
     folder: PathBuf,
-    child: Option<Child>,
+    child: Running,
 }
 
 impl Installed {
@@ -34,7 +34,17 @@ impl Installed {
             ("log.level", "warn".to_owned()),
         ];
         let options = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        Self { url: format!("http://127.0.0.1:{port}"), options, folder: folder.to_path_buf(), child: None }
+        Self {
+            url: format!("http://127.0.0.1:{port}"),
+            options,
+            folder: folder.to_path_buf(),
+            child: Running::default(),
+        }
+    }
+
+    /// Sets one option more, from the next start on.
+    pub fn set(&mut self, option: &str, value: &str) {
+        self.options.push(format!("{option}={value}"));
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -70,7 +80,7 @@ impl Installed {
             .stderr(said)
             .spawn()
             .expect("the program starts");
-        self.child = Some(child);
+        self.child = Running::of(child);
         let deadline = Instant::now() + Duration::from_secs(60);
         let address = self.url.trim_start_matches("http://").to_owned();
         loop {
@@ -85,7 +95,7 @@ impl Installed {
             if ready.is_some() {
                 return;
             }
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().expect("state"));
+            let ended = self.child.ended();
             assert!(ended.is_none() && Instant::now() < deadline, "it does not serve ({ended:?}):\n{}", self.said());
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -98,7 +108,32 @@ impl Installed {
 
     /// SIGKILL.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
+        self.child.kill();
+    }
+
+    /// SIGTERM, and its exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        self.child.stop()
+    }
+}
+
+/// A process while it runs; killed when it is dropped.
+#[derive(Default)]
+pub struct Running(Option<Child>);
+
+impl Running {
+    pub const fn of(child: Child) -> Self {
+        Self(Some(child))
+    }
+
+    /// How it ended, if it did by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.as_mut().and_then(|child| child.try_wait().expect("state"))
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.0.take() {
             child.kill().expect("killed");
             child.wait().expect("gone");
         }
@@ -106,14 +141,14 @@ impl Installed {
 
     /// SIGTERM, and its exit code.
     pub fn stop(&mut self) -> Option<i32> {
-        let mut child = self.child.take()?;
+        let mut child = self.0.take()?;
         let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).expect("pid")).expect("pid");
         rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("told");
         child.wait().expect("gone").code()
     }
 }
 
-impl Drop for Installed {
+impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use amanat::audit::bundle::{FileHash, Manifest};
+use amanat::audit::evidence::Weight;
 use amanat::audit::finding::{Code, Position, Report};
 use amanat::audit::leaf::leaf_hash;
 use amanat::audit::note::{KeyKind, VerifierKey};
@@ -14,11 +15,13 @@ use amanat::domain::event::{Event, Outcome, Role};
 use amanat::gateway::export::{BundleOrder, Opening, SealedParts, Shown};
 use amanat::gateway::prove::{StoredLog, Wanted};
 use amanat::gateway::verify::{BundleVerification, notes_of_bundle, verify_bundle};
+use amanat::gateway::witness::TrustSettings;
 use amanat::gateway::{Error, Gateway};
 use amanat::storage::{Step, Unit};
 use sha2::{Digest, Sha256};
 
 use crate::harness::process::Installed;
+use crate::harness::witness::TestWitness;
 use crate::harness::{Backend, files_below};
 
 use super::{TestLog, faults, grow, run};
@@ -225,6 +228,34 @@ on_both! {
         house.close();
     }
 
+    async fn a_witnessed_bundle_needs_nobodys_word(log: TestLog) {
+        let mut log = log;
+        let house = log.open().await;
+        let key = house.log_verifier().expect("key").to_string();
+        house.close();
+        let mut witness = TestWitness::new(6, &key);
+        witness.start();
+        let policy = format!("log {key}\n{}quorum w6\n", witness.line());
+        log.settings.trust = TrustSettings { policy: Some(policy.clone()), ..TrustSettings::default() };
+        let house = log.open().await;
+        grow(&house, 10).await;
+        let out = log.folder.path().join("witnessed.zip");
+        let exported = house.export_bundle(BundleOrder::default(), Opening::default(), &out, |_, _| {}).await.expect("exported");
+        house.close();
+        let own = Trust::parse(&policy).expect("trust");
+        let report = verify_with(&out, Wish { trust: Some(&own), maximum_age: Some(3_600), ..PLAIN });
+        assert_eq!((report.exit, report.witnessed_to, report.findings), (0, Some(exported.size), vec![]));
+        assert_eq!(verify(&out).exit, 10, "by the bundle's own word");
+        // 16: the cosignature is stripped.
+        let mut files = Unpacked::read(&out);
+        let note = String::from_utf8(files.0["checkpoint"].clone()).expect("UTF-8");
+        let (kept, _) = note.trim_end().rsplit_once('\n').expect("lines");
+        files.0.insert("checkpoint".to_owned(), format!("{kept}\n").into_bytes());
+        files.0.retain(|path, _| !path.starts_with("checkpoints/"));
+        let report = verify_with(&files.write(log.folder.path()), Wish { trust: Some(&own), ..PLAIN });
+        assert_eq!(exit_and_faults(&report), (50, vec![(Code::Downgrade, Position::Whole {})]));
+    }
+
     async fn a_part_that_is_shown_is_bound_to_its_leaf(log: TestLog) {
         let house = log.open().await;
         grow_sealed(&house, 3).await;
@@ -279,6 +310,18 @@ on_both! {
     }
 }
 
+/// What a bundle of a large log costs.
+pub(super) fn measure(log: &TestLog) {
+    let started = std::time::Instant::now();
+    let bundle = export(log, "large.zip", &SEALED);
+    println!("exported in {:?}, {} bytes", started.elapsed(), std::fs::metadata(&bundle).expect("bundle").len());
+    let started = std::time::Instant::now();
+    let report = verify(&bundle);
+    println!("verified {} leaves in {:?}: {}", report.checked, started.elapsed(), report.exit);
+    let status = std::fs::read_to_string("/proc/self/status").expect("status");
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).expect("peak"));
+}
+
 /// 6, 9, 10: the same stores twice, each going on by itself with the same key.
 #[test]
 fn two_processes_from_one_copy_fork() {
@@ -306,6 +349,10 @@ fn two_processes_from_one_copy_fork() {
             assert_eq!(verify(one).exit, 10);
             let report = verify_with(one, Wish { against: Some(other), ..PLAIN });
             assert!(report.exit == 30 && faults(&report).iter().any(|(code, _)| *code == Code::Fork), "{report:?}");
+            let files = Unpacked::read(one);
+            let own = Trust::parse(std::str::from_utf8(&files.0["trust.txt"]).expect("UTF-8")).expect("trust");
+            let judged: Vec<_> = report.evidence.iter().map(|evidence| evidence.judge(own.logs())).collect();
+            assert_eq!(judged, [Ok(Weight::Proven)], "whoever has the key sees it without either bundle");
         }
         let notes = notes_of_bundle(other).expect("readable").expect("a bundle");
         assert_eq!(log.verify_with(notes).exit, 30);

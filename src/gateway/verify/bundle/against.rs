@@ -3,55 +3,70 @@
 use std::path::Path;
 
 use crate::audit::bundle::BundlePath;
+use crate::audit::checkpoint::Verified;
+use crate::audit::evidence::Evidence;
 use crate::audit::finding::{Code, Finding};
 use crate::audit::tile::TILE_WIDTH;
 use crate::audit::tree::{Frontier, Hash};
 use crate::gateway::Result;
 
 use super::notes::Notes;
-use super::{Bundle, malformed};
+use super::{Bundle, TiledHashes, malformed};
 
 impl Bundle {
     /// Holds another bundle against this one. Checkpoints that this one reaches are tried on its
-    /// leaves; where the other is the larger, its hashes are tried on this one's checkpoints.
-    pub(super) fn hold_against(&mut self, path: &Path, notes: &mut Notes, findings: &mut Vec<Finding>) -> Result<()> {
+    /// leaves; where the other is the larger, its hashes are tried on this one's checkpoints. Gives
+    /// what the larger one proves.
+    pub(super) fn hold_against(
+        &self,
+        path: &Path,
+        notes: &mut Notes,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Vec<Evidence>> {
         let mut noted = Vec::new();
+        let mut evidence = Vec::new();
         if let Some(mut other) = Self::open(path, "The other bundle", &mut noted)? {
-            let own = notes.checkpoints.clone();
             for path in other.note_paths() {
                 let Some(note) = other.take(&path, &mut noted)? else { continue };
                 match notes.open(&path.to_string(), &note) {
-                    Ok(verified) if verified.checkpoint.size <= self.manifest.size => notes.add(verified),
+                    Ok(verified) if verified.checkpoint.size <= self.manifest.size => {
+                        notes.note_evidence(&verified, &note);
+                        notes.add(verified);
+                    }
                     Ok(verified) if path == BundlePath::Checkpoint => {
-                        let (size, root) = (verified.checkpoint.size, verified.checkpoint.root);
-                        let roots =
-                            other.roots(size, &own.iter().map(|own| own.size).collect::<Vec<_>>(), &mut noted)?;
-                        if roots.last().is_none_or(|(_, computed)| *computed != root) {
-                            noted.push(Finding::at(
-                                Code::RootMismatch,
-                                size,
-                                "Its hashes do not give its signed root.",
-                            ));
-                            continue;
+                        let forks = other.contradicted(&verified, notes, &mut noted)?;
+                        if !forks.is_empty() {
+                            notes.note_evidence(&verified, &note);
+                            evidence = notes.evidence(&TiledHashes::new(&mut other), verified.checkpoint.size);
                         }
-                        for (size, root) in roots {
-                            if own.iter().any(|own| own.size == size && own.root != root) {
-                                let text = "The two bundles are signed views of one log that cannot both be true.";
-                                findings.push(Finding::at(Code::Fork, size, text));
-                            }
-                        }
+                        findings.extend(forks);
                     }
                     Ok(_) => {}
                     Err(finding) => noted.push(finding),
                 }
             }
         }
-        findings.extend(
-            noted
-                .into_iter()
-                .map(|finding| Finding { text: format!("In the other bundle: {}", finding.text), ..finding }),
-        );
-        Ok(())
+        let elsewhere =
+            |finding: Finding| Finding { text: format!("In the other bundle: {}", finding.text), ..finding };
+        findings.extend(noted.into_iter().map(elsewhere));
+        Ok(evidence)
+    }
+
+    /// The checkpoints among these notes that the tree of this bundle, whose newest note this is, has
+    /// another root at.
+    fn contradicted(&mut self, newest: &Verified, notes: &Notes, findings: &mut Vec<Finding>) -> Result<Vec<Finding>> {
+        let size = newest.checkpoint.size;
+        let sizes: Vec<u64> = notes.checkpoints.iter().map(|known| known.size).collect();
+        let roots = self.roots(size, &sizes, findings)?;
+        if roots.last() != Some(&(size, newest.checkpoint.root)) {
+            findings.push(Finding::at(Code::RootMismatch, size, "Its hashes do not give its signed root."));
+            return Ok(Vec::new());
+        }
+        let is_forked = |(size, root): &(u64, Hash)| {
+            notes.checkpoints.iter().any(|known| known.size == *size && known.root != *root)
+        };
+        let text = "The two bundles are signed views of one log that cannot both be true.";
+        Ok(roots.into_iter().filter(is_forked).map(|(size, _)| Finding::at(Code::Fork, size, text)).collect())
     }
 
     /// The roots of the trees of these sizes and of `size`, from the hash tiles, smallest first.

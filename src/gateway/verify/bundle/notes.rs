@@ -1,10 +1,22 @@
 //! The signed notes that a bundle must fit: its own, saved ones, those of another bundle.
 
 use crate::audit::checkpoint::{self, Verified};
+use crate::audit::evidence::Evidence;
 use crate::audit::finding::Finding;
+use crate::audit::tree::HashSource;
 use crate::audit::trust::Trust;
 use crate::audit::verify::KnownCheckpoint;
+use crate::gateway::verify::evidence;
 use crate::gateway::verify::known::code;
+
+/// Whether a note may be evidence against the newest one of the bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// An older one of the bundle itself.
+    Older,
+    /// The newest, or one from elsewhere.
+    Evidence,
+}
 
 /// Notes whose signatures hold, and the keys that said so.
 pub(super) struct Notes {
@@ -14,6 +26,9 @@ pub(super) struct Notes {
     pub(super) checkpoints: Vec<KnownCheckpoint>,
     /// The same with their cosignatures.
     pub(super) verified: Vec<Verified>,
+    /// Those that may be evidence, with their text: the bundle's newest, and all that came from
+    /// elsewhere.
+    pub(super) witnesses: Vec<(Verified, String)>,
     /// The verifier's own trust, or the bundle's claim.
     pub(super) trust: Option<Trust>,
 }
@@ -28,6 +43,7 @@ impl Notes {
             origin: expected.to_owned(),
             checkpoints: Vec::new(),
             verified: Vec::new(),
+            witnesses: Vec::new(),
             trust: own.cloned().or(claimed),
         }
     }
@@ -48,10 +64,25 @@ impl Notes {
     }
 
     /// Opens and adds a note, and gives the size it says.
-    pub(super) fn take(&mut self, name: &str, note: &[u8]) -> Result<u64, Finding> {
+    pub(super) fn take(&mut self, name: &str, note: &[u8], standing: Standing) -> Result<u64, Finding> {
         let verified = self.open(name, note)?;
         let size = verified.checkpoint.size;
+        if standing == Standing::Evidence {
+            self.note_evidence(&verified, note);
+        }
         self.add(verified);
         Ok(size)
+    }
+
+    /// Keeps the text of a note that was opened.
+    pub(super) fn note_evidence(&mut self, verified: &Verified, note: &[u8]) {
+        // It was read as text before its signatures were looked at.
+        self.witnesses.push((verified.clone(), String::from_utf8_lossy(note).into_owned()));
+    }
+
+    /// What the notes prove against each other, with the hashes of the tree of `size` leaves.
+    pub(super) fn evidence<S: HashSource>(&self, hashes: &S, size: u64) -> Vec<Evidence> {
+        let signed = self.witnesses.iter().map(|(verified, note)| (verified, note)).collect();
+        evidence::of(hashes, signed, self.trust.as_ref().map_or(&[][..], Trust::logs), size)
     }
 }

@@ -1,15 +1,19 @@
-//! Opening the parts that are to be shown in a bundle.
+//! Opening parts of leaves, for those who may show what the log says of them: in a bundle, in a
+//! receipt.
 
 use std::collections::BTreeMap;
 
 use crate::audit::leaf::Leaf;
-use crate::audit::proof::OpenedPart;
+use crate::audit::payload::read_plaintext;
+use crate::audit::proof::{LogProof, OpenedPart};
+use crate::audit::receipt::Receipt;
 use crate::crypto::mac::audit::AuditPlace;
 use crate::domain::event::Role;
 use crate::domain::id::EntryId;
-use crate::gateway::prove::{Wanted, find};
-use crate::gateway::{Error, Gateway, Result};
 use crate::storage::{Connection, audit_log};
+
+use super::prove::{Found, Wanted, find};
+use super::{Error, Gateway, Result};
 
 /// A part of an entry that is to be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +36,36 @@ impl Gateway {
     ) -> Result<BTreeMap<(EntryId, Role), OpenedPart>> {
         let mut opened = BTreeMap::new();
         for shown in wanted {
-            let stored = find(connection, shown.entry).map_err(Error::store)?.ok_or(Error::NotFound)?;
+            let stored = match find(connection, shown.entry).map_err(Error::store)? {
+                Found::Leaf(leaf) => leaf,
+                Found::Pruned => return Err(Error::Pruned),
+                Found::Nothing => return Err(Error::NotFound),
+            };
             let leaf = Leaf::decode(&stored.leaf).map_err(|_| Error::NotFound)?;
             let part = self.opened_part(connection, &leaf, shown.role)?;
             opened.insert((leaf.entry, shown.role), part);
         }
         Ok(opened)
+    }
+
+    /// A receipt: a proof that a person can keep and check without us, of one opened part.
+    ///
+    /// # Errors
+    /// [`Error::DataUnreadable`] when the part does not hold a payload.
+    pub(super) fn receipt_of(&self, proof: &LogProof, part: OpenedPart) -> Result<Receipt> {
+        let statement =
+            read_plaintext(&part.plaintext).map_err(|_| Error::DataUnreadable(crate::crypto::Error::Corrupted))?;
+        let trust = format!("log {}\nquorum none\n", self.log_verifier()?);
+        Ok(Receipt::new(trust, proof, vec![part], statement))
+    }
+
+    /// The part of an entry by itself.
+    ///
+    /// # Errors
+    /// As [`Gateway::opened_parts`].
+    pub(super) fn opened_part_of(&self, connection: &mut Connection, shown: Shown) -> Result<OpenedPart> {
+        let opened = self.opened_parts(connection, &[shown])?;
+        opened.into_values().next().ok_or(Error::NotFound)
     }
 
     fn opened_part(&self, connection: &mut Connection, leaf: &Leaf, role: Role) -> Result<OpenedPart> {

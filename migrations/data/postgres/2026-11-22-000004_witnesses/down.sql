@@ -1,0 +1,2 @@
+DROP TABLE audit_witnessing;
+DROP TABLE audit_cosignature;

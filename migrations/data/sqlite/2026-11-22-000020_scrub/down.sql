@@ -1,0 +1,2 @@
+DROP TABLE audit_prune;
+DROP TABLE audit_scrub;

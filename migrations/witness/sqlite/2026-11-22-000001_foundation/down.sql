@@ -1,0 +1,2 @@
+DROP TABLE refused;
+DROP TABLE cosigned;
