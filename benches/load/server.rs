@@ -176,6 +176,7 @@ pub fn settings(folder: &Path, data: &str, keys: &str) -> Settings {
         key_life: Duration::from_secs(30),
         checkpoint_every: Duration::from_secs(1),
         heartbeat_every: Duration::from_secs(3600),
+        anchors: Vec::new(),
         trust: amanat::gateway::witness::TrustSettings::default(),
         delivery_time_limit: Duration::from_secs(10),
         delivery_lease: Duration::from_secs(20),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::evidence::Evidence;
+use super::verify::Dated;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal $severity:ident;)*) => {
@@ -298,6 +299,9 @@ pub struct Report {
     pub anchored_to: Option<u64>,
     /// Time of the newest leaf, in microseconds since 1970 UTC.
     pub newest: Option<u64>,
+    /// The time-stamps that leaves say have arrived. Not part of what is printed.
+    #[serde(skip)]
+    pub dated: Vec<Dated>,
     /// Everything that was found, by position.
     pub findings: Vec<Finding>,
     /// Notes of the log that contradict each other, for files of their own.
@@ -321,6 +325,7 @@ impl Report {
             witnessed_to: None,
             anchored_to: None,
             newest: None,
+            dated: Vec::new(),
             findings: Vec::new(),
             evidence: Vec::new(),
         }

@@ -5,6 +5,7 @@
 //! proofs, and judges a whole log. It holds no keys, seals nothing, does no I/O and reads no clock:
 //! of `crypto` it uses `mac` and `signature` and nothing else.
 
+pub mod anchor;
 pub mod attest;
 pub mod bundle;
 pub(crate) mod cbor;

@@ -74,6 +74,15 @@ impl KnownCheckpoint {
     }
 }
 
+/// A time-stamp that a leaf says has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dated {
+    /// The size it dates.
+    pub size: u64,
+    /// SHA-256 of the authority's reply.
+    pub digest: Hash,
+}
+
 /// What a verification starts from.
 #[derive(Clone, Debug, Default)]
 pub struct Start {
@@ -232,6 +241,7 @@ impl Verifier {
         report.erased = self.sense.erased();
         report.pruned = self.pruned;
         report.newest = self.chain.newest();
+        report.dated = self.sense.dated();
         report.findings = without_consequences(self.findings.list);
         if self.findings.unlisted > 0 {
             let text = format!("{} further findings are not listed.", self.findings.unlisted);

@@ -19,6 +19,7 @@ use crate::audit::finding::Report;
 use crate::audit::trust::Trust;
 use crate::domain::id::EntryId;
 use crate::gateway::Error;
+use crate::gateway::anchor::{Roots, roots};
 use crate::gateway::prove::{StoredLog, Wanted};
 use crate::gateway::source::Source;
 use crate::gateway::verify::{BundleVerification, Verification, notes_of_bundle, verify, verify_bundle, verify_proof};
@@ -65,6 +66,10 @@ pub(super) struct Verify {
     /// A trust policy: the keys of the log and of the witnesses to believe.
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
+    /// Root certificates (PEM) of the authorities that dated the log; those of the configuration if
+    /// it is the configured log that is verified.
+    #[arg(long, value_name = "FILE")]
+    anchor_roots: Option<PathBuf>,
     /// Another bundle of the same log: finds two signed views that cannot both be true.
     #[arg(long, value_name = "BUNDLE")]
     against: Option<PathBuf>,
@@ -180,6 +185,7 @@ enum What {
 impl Sourced {
     fn of(wanted: Verify, context: &Context) -> Result<Self, Failure> {
         let trust = wanted.trust.as_deref().map(read_trust).transpose()?;
+        let named = wanted.anchor_roots.as_deref().map(read_roots).transpose()?;
         let now = Source::default().now();
         let mut checkpoints = wanted
             .checkpoint
@@ -192,6 +198,7 @@ impl Sourced {
                 against: wanted.against,
                 checkpoints,
                 trust,
+                anchor_roots: named.unwrap_or_default(),
                 maximum_age: wanted.max_age,
                 now,
             }));
@@ -201,10 +208,14 @@ impl Sourced {
             let notes = notes_of_bundle(path)?;
             checkpoints.extend(notes.map_err(|text| Failure::new(format!("{}: {text}", path.display())))?);
         }
+        let mut anchor_roots = named.clone().unwrap_or_default();
         let (database, keys, memory) = match &wanted.source {
             None => {
                 let loaded = context.load()?;
                 let settings = super::context::settings(&loaded)?;
+                if named.is_none() {
+                    settings.anchors.iter().for_each(|anchor| anchor_roots.add(&anchor.roots));
+                }
                 (settings.database, exists(&settings.keys).then_some(settings.keys), Some(settings.memory))
             }
             Some(source) if source.starts_with("sqlite:") || source.contains("://") => {
@@ -241,6 +252,7 @@ impl Sourced {
             memory,
             checkpoints,
             trust,
+            anchor_roots,
             maximum_age: wanted.max_age,
             now,
             business: wanted.business,
@@ -312,6 +324,10 @@ fn exists(location: &Location) -> bool {
         Location::Sqlite(path) => path.exists(),
         Location::Postgres { .. } => true,
     }
+}
+
+fn read_roots(path: &Path) -> Result<Roots, Failure> {
+    roots(&read(path)?).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
 }
 
 fn read_trust(path: &Path) -> Result<Trust, Failure> {

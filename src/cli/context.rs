@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::config::{self, Config, Loaded, Sources};
+use crate::gateway::anchor::AnchorSettings;
 use crate::gateway::source::Source;
 use crate::gateway::witness::{TrustSettings, WhenUnwitnessed, Witnesses};
 use crate::gateway::{self, Gateway, KeyringSource, Settings};
@@ -195,6 +196,7 @@ pub(super) fn settings(loaded: &Loaded) -> Result<Settings, Failure> {
         public_entries: config.audit.public_entries,
         checkpoint_every: config.audit.checkpoint_every,
         heartbeat_every: config.audit.heartbeat_every,
+        anchors: anchors(config)?,
         trust: trust(config)?,
         delivery_time_limit: config.delivery.time_limit,
         delivery_lease: config.delivery.lease,
@@ -202,6 +204,19 @@ pub(super) fn settings(loaded: &Loaded) -> Result<Settings, Failure> {
         config_digest: digest.into(),
         observe: Arc::new(observe),
     })
+}
+
+/// The authorities that date the log.
+fn anchors(config: &Config) -> Result<Vec<AnchorSettings>, Failure> {
+    let guard = super::recipients::guard(config)?;
+    let of = |(name, anchor): (&String, &config::Anchor)| {
+        let wrong = |what: String| Failure::with_exit(3, format!("anchors.{name}.roots: {what}"));
+        let pem = std::fs::read(&anchor.roots)
+            .map_err(|error| wrong(format!("{} cannot be read: {error}", anchor.roots.display())))?;
+        let roots = gateway::anchor::roots(&pem).map_err(|error| wrong(chain(&error)))?;
+        Ok(AnchorSettings { name: name.clone(), url: anchor.url.clone(), roots, guard: guard.clone() })
+    };
+    config.anchors.iter().map(of).collect()
 }
 
 fn trust(config: &Config) -> Result<TrustSettings, Failure> {

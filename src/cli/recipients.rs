@@ -58,7 +58,7 @@ fn webhook(id: &RecipientId, recipient: &crate::config::Recipient, guard: &Guard
     }))
 }
 
-fn guard(config: &Config) -> Result<GuardRules, Failure> {
+pub(super) fn guard(config: &Config) -> Result<GuardRules, Failure> {
     let networks = config
         .delivery
         .allow_networks
@@ -70,5 +70,6 @@ fn guard(config: &Config) -> Result<GuardRules, Failure> {
         allow_loopback: config.delivery.allow_loopback,
         allow_networks: networks,
         ports: config.delivery.allow_ports.clone(),
+        allow_plain: false,
     })
 }

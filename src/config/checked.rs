@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::options::{
-    Audit, Delivery, Journal, Keys, Limits, Log, Metrics, Policy, Recipient, Section, Server, Storage,
+    Anchor, Audit, Delivery, Journal, Keys, Limits, Log, Metrics, Policy, Recipient, Section, Server, Storage,
 };
 use super::raw::Reading;
 use super::setting::{KeySource, RecipientKind};
@@ -20,6 +20,8 @@ pub struct Config {
     pub keys: Keys,
     /// `[audit]`.
     pub audit: Audit,
+    /// `[anchors.<name>]`.
+    pub anchors: BTreeMap<String, Anchor>,
     /// `[journal]`.
     pub journal: Journal,
     /// `[policy]`.
@@ -54,11 +56,12 @@ pub(super) fn check(reading: &mut Reading<'_>) -> Option<Config> {
     let storage = Storage::read(reading, "storage");
     let keys = Keys::read(reading, "keys");
     let audit = Audit::read(reading, "audit");
+    let anchors = read_named(reading, "anchors");
     let journal = Journal::read(reading, "journal");
     let policy = Policy::read(reading, "policy");
     let limits = Limits::read(reading, "limits");
     let delivery = Delivery::read(reading, "delivery");
-    let recipients = read_recipients(reading);
+    let recipients = read_named(reading, "recipients");
     let metrics = Metrics::read(reading, "metrics");
     let log = Log::read(reading, "log");
     let config = Config {
@@ -66,11 +69,12 @@ pub(super) fn check(reading: &mut Reading<'_>) -> Option<Config> {
         storage: storage?,
         keys: keys?,
         audit: audit?,
+        anchors: anchors?,
         journal: journal?,
         policy: policy?,
         limits: limits?,
         delivery: delivery?,
-        recipients: recipients?,
+        recipients: recipients?.into_iter().map(|(id, recipient)| (RecipientId::new(&id), recipient)).collect(),
         metrics: metrics?,
         log: log?,
     };
@@ -80,18 +84,19 @@ pub(super) fn check(reading: &mut Reading<'_>) -> Option<Config> {
     Some(config)
 }
 
-fn read_recipients(reading: &mut Reading<'_>) -> Option<BTreeMap<RecipientId, Recipient>> {
-    let mut recipients = BTreeMap::new();
+/// Reads every section below `prefix` under the name that the operator gave it.
+fn read_named<T: Section>(reading: &mut Reading<'_>, prefix: &str) -> Option<BTreeMap<String, T>> {
+    let mut sections = BTreeMap::new();
     let mut all_read = true;
-    for id in reading.named_sections("recipients") {
-        match Recipient::read(reading, &format!("recipients.{id}")) {
-            Some(recipient) => {
-                recipients.insert(RecipientId::new(&id), recipient);
+    for name in reading.named_sections(prefix) {
+        match T::read(reading, &format!("{prefix}.{name}")) {
+            Some(section) => {
+                sections.insert(name, section);
             }
             None => all_read = false,
         }
     }
-    all_read.then_some(recipients)
+    all_read.then_some(sections)
 }
 
 fn check_stores(config: &Config, reading: &mut Reading<'_>) {

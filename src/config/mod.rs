@@ -23,7 +23,7 @@ use std::io;
 use std::path::Path;
 
 pub use checked::Config;
-pub use options::{Audit, Delivery, Journal, Keys, Limits, Log, Metrics, Policy, Recipient, Server, Storage};
+pub use options::{Anchor, Audit, Delivery, Journal, Keys, Limits, Log, Metrics, Policy, Recipient, Server, Storage};
 pub use reference::print as print_reference;
 pub use setting::{
     Backend, Bytes, DatabaseUrl, EnvironmentSecret, KeySource, LogFormat, MessageFormat, Network, RecipientKind,

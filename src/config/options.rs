@@ -148,6 +148,14 @@ sections! {
         scrub_every: Duration = "24h";
     }
 
+    /// A time-stamping authority that dates the log once a day (RFC 3161), under a name of your choice.
+    Anchor {
+        /// Where it takes requests. Internal addresses need `delivery.allow_networks`.
+        url: Url = "";
+        /// A PEM file with the root certificates that vouch for it.
+        roots: PathBuf = "";
+    }
+
     /// The journal of stops (erasures, withdrawals, objections), which a restore replays.
     Journal {
         /// The folders it is written to. More than one disk is better.

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::options::{Recipient, Section as _};
+use super::options::{Anchor, Recipient, Section};
 use super::{Shown, Source};
 
 /// The options as TOML with comments. A value that is not set, or withheld, is a comment.
@@ -23,18 +23,21 @@ pub fn print(values: &[Shown]) -> String {
         }
         push_option(&mut page, shown);
     }
-    if !values.iter().any(|shown| shown.section.starts_with("recipients.")) {
-        push_recipient_template(&mut page);
-    }
+    push_template::<Anchor>(&mut page, values, "anchors", "name");
+    push_template::<Recipient>(&mut page, values, "recipients", "id");
     page
 }
 
-/// The section that has no name until the operator gives one, as comments.
-fn push_recipient_template(page: &mut String) {
+/// A section that has no name until the operator gives one, as comments.
+fn push_template<T: Section>(page: &mut String, values: &[Shown], section: &str, name: &str) {
+    let of_kind = |shown: &Shown| shown.section.split_once('.').is_some_and(|(kind, _)| kind == section);
+    if values.iter().any(of_kind) {
+        return;
+    }
     page.push('\n');
-    push_comment(page, Recipient::TEXT);
-    push_line(page, "# [recipients.<id>]");
-    for declared in Recipient::OPTIONS {
+    push_comment(page, T::TEXT);
+    push_line(page, &format!("# [{section}.<{name}>]"));
+    for declared in T::OPTIONS {
         push_comment(page, declared.text);
         push_line(page, &format!("# {}", capitalised(declared.kind)));
         let value = if declared.default.is_empty() { "not set" } else { declared.default };

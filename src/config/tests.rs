@@ -177,9 +177,22 @@ fn a_range_holds_its_addresses() {
 }
 
 #[test]
+fn an_authority_that_dates_the_log_has_a_name_an_address_and_roots() {
+    let file = "[anchors.one]\nurl = \"http://tsa.example/tsr\"\nroots = \"one.pem\"\n";
+    let variable = [("AMANAT__ANCHORS__ONE__ROOTS", "other.pem")];
+    let loaded = load_from(file, &variable, &[]).map_err(|error| error.to_string()).unwrap();
+    let anchor = loaded.config.anchors.get("one").unwrap();
+    assert_eq!((anchor.url.as_str(), anchor.roots.to_str()), ("http://tsa.example/tsr", Some("other.pem")));
+    assert!(print_reference(&loaded.values).contains("\n[anchors.one]\n"));
+    let told = mistakes(load_from("[anchors.one]\nurl = \"tsa.example\"\n", &[], &[]));
+    assert_eq!(told.len(), 2, "{told:?}");
+}
+
+#[test]
 fn the_reference_holds_every_section_even_without_a_recipient() {
     let page = print_reference(&load_from("", &[], &[]).map_err(|error| error.to_string()).unwrap().values);
     assert!(page.contains("# [recipients.<id>]") && page.contains("# secret: not set"));
+    assert!(page.contains("# [anchors.<name>]") && page.contains("# roots: not set"));
     for section in ["server", "storage", "keys", "audit", "journal", "policy", "limits", "delivery", "metrics", "log"] {
         assert!(page.contains(&format!("\n[{section}]\n")), "{section}");
     }

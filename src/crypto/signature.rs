@@ -1,5 +1,7 @@
 //! Ed25519 (RFC 8032), verified strictly: no small-order keys, no malleable encodings.
 
+pub mod certificate;
+
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 use super::Error;

@@ -23,6 +23,8 @@ pub struct GuardRules {
     pub allow_networks: Vec<Network>,
     /// Ports besides 443.
     pub ports: Vec<u16>,
+    /// Plain `http` may leave this machine: for what is public, and signed where it comes from.
+    pub allow_plain: bool,
 }
 
 /// Why an address is refused.
@@ -70,8 +72,10 @@ pub enum Refused {
 ///
 /// The first reason to refuse it.
 pub fn check_url(url: &Url, rules: &GuardRules) -> Result<(), Refused> {
+    // Whether it may reach loopback only.
     let plain = match url.scheme() {
         "https" => false,
+        "http" if rules.allow_plain => false,
         "http" if rules.allow_loopback => true,
         _ => return Err(Refused::Scheme),
     };
@@ -120,7 +124,7 @@ impl Lookup for SystemLookup {
 pub(super) struct GuardedResolver {
     pub(super) rules: Arc<GuardRules>,
     pub(super) lookup: Arc<dyn Lookup>,
-    /// Whether the URL's scheme is `http`, which may reach loopback only.
+    /// Whether it may reach loopback only, because its scheme is `http`.
     pub(super) plain: bool,
 }
 

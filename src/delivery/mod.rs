@@ -9,9 +9,11 @@
 //! body of a delivery, which is thrown away unread because a recipient's error page may hold the very
 //! data that was sent to it.
 
+pub mod authority;
 pub mod boot_clock;
 pub mod breaker;
 pub mod budget;
+mod client;
 pub mod file;
 mod folder;
 pub mod guard;
@@ -159,6 +161,8 @@ pub enum Cause {
     /// The head of the reply is longer than 16 KiB. (One of more than 100 lines or 400 KiB is given
     /// up by the client while it reads: [`Cause::Network`].)
     HeadTooLarge,
+    /// The body of the reply is longer than its kind may be.
+    BodyTooLarge,
     /// 3xx; redirects are never followed.
     Redirected,
     /// The HTTP status.
@@ -191,6 +195,7 @@ impl Cause {
             Self::Network => "network",
             Self::TimeLimit => "time_limit",
             Self::HeadTooLarge => "head_too_large",
+            Self::BodyTooLarge => "body_too_large",
             Self::Redirected => "redirected",
             Self::Status(410) => "recipient_gone",
             Self::Status(_) => "status",
@@ -214,6 +219,7 @@ impl fmt::Display for Cause {
             Self::Network => f.write_str("the connection broke or the reply was not HTTP"),
             Self::TimeLimit => f.write_str("the time for one try was over"),
             Self::HeadTooLarge => f.write_str("the head of the reply is too large"),
+            Self::BodyTooLarge => f.write_str("the body of the reply is too large"),
             Self::Redirected => f.write_str("the recipient answered with a redirect, which is never followed"),
             Self::Status(status) => write!(f, "the recipient answered {status}"),
             Self::Folder => f.write_str("the recipient's folder cannot be written to"),

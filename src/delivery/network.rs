@@ -230,6 +230,7 @@ mod tests {
     #[test]
     fn a_listed_network_opens_itself_and_what_carries_it() {
         let rules = GuardRules {
+            allow_plain: false,
             allow_networks: vec![Network::parse("10.1.0.0/16").unwrap(), Network::parse("fd00:1::/32").unwrap()],
             ..GuardRules::default()
         };

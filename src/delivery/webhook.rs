@@ -4,7 +4,6 @@
 //! its failures are shared with nobody. Redirects, proxies, cookies, compression and repeated sending
 //! inside the client are all off, so that one try is one request to one checked address.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,8 @@ use reqwest::{Client, Response};
 use url::Url;
 
 use super::boot_clock::Deadline;
-use super::guard::{GuardRules, GuardedResolver, Lookup, Refused, SystemLookup, Unresolved, check_url};
+use super::client::{cause_of, client};
+use super::guard::{GuardRules, Lookup, SystemLookup, check_url};
 use super::message::MessageFormat;
 use super::reply::{DELIVERY_BODY, RIGHTS_BODY, discard, head_fits, outcome_of_status, read, retry_after};
 use super::rights::{RightsCall, outcome_of_reply};
@@ -26,10 +26,7 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// The limit of a whole try of a rights message, whose recipient may have to work for its answer.
 pub const RIGHTS_TIME_LIMIT: Duration = Duration::from_secs(30);
 
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const MOST_HEADERS: usize = 100;
-/// Shorter than the 60 s after which common servers close, so that few tries meet a dead connection.
-const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 
 /// What the config says about one webhook.
 pub struct WebhookSettings {
@@ -76,23 +73,7 @@ impl Webhook {
             return Err(Error::SecretMissing);
         }
         let guard = Arc::new(settings.guard);
-        let plain = url.scheme() == "http";
-        let resolver = GuardedResolver { rules: Arc::clone(&guard), lookup, plain };
-        let mut client = Client::builder()
-            .user_agent(concat!("amanat/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .http1_only()
-            .http1_max_headers(MOST_HEADERS)
-            .connect_timeout(CONNECT_LIMIT)
-            .pool_idle_timeout(IDLE_CONNECTION)
-            .dns_resolver(Arc::new(resolver));
-        if plain {
-            // Loopback without TLS must work where no CA certificates are installed (`amanat demo`).
-            client = client.tls_certs_only([]);
-        }
+        let client = client(&url, Arc::clone(&guard), lookup).http1_max_headers(MOST_HEADERS);
         let client = client.build().map_err(Error::Client)?;
         Ok(Self { client, url, format: settings.format, secrets: settings.secrets, guard })
     }
@@ -163,27 +144,6 @@ async fn judge_rights(
         Ok(Ok(body)) => outcome_of_reply(call, status, asked, body.as_ref().map(|b| b.as_slice())),
         Ok(Err(error)) => retry(cause_of(&error)),
         Err(_) => retry(Cause::TimeLimit),
-    }
-}
-
-/// A fault of the connection. The client's own text names the address, so only its kind is kept.
-fn cause_of(error: &reqwest::Error) -> Cause {
-    let mut source = error.source();
-    while let Some(inner) = source {
-        if let Some(refused) = inner.downcast_ref::<Refused>() {
-            return Cause::Address(*refused);
-        }
-        if inner.is::<Unresolved>() {
-            return Cause::NameUnresolved;
-        }
-        source = inner.source();
-    }
-    if error.is_connect() {
-        Cause::Connect
-    } else if error.is_timeout() {
-        Cause::TimeLimit
-    } else {
-        Cause::Network
     }
 }
 

@@ -34,6 +34,9 @@ pub enum Error {
     /// The root key is missing, foreign or malformed.
     #[error("the root key cannot be used: {0}")]
     RootKey(String),
+    /// A time-stamping authority of the configuration cannot be used.
+    #[error("the time-stamping authorities cannot be used: {0}")]
+    Anchor(String),
     /// The trust policy cannot be used.
     #[error("the trust policy cannot be used: {0}")]
     Trust(String),

@@ -137,7 +137,8 @@ impl Gateway {
         self.freshness.note_followed();
         tasks.spawn(follow(self.clone(), stopped.clone()));
         tasks.spawn(super::scrub::daily(self.clone(), chores.scrub_every, stopped.clone()));
-        tasks.spawn(forget(self.clone(), chores, stopped));
+        tasks.spawn(forget(self.clone(), chores, stopped.clone()));
+        tasks.spawn(super::anchor::run(self.clone(), stopped));
         Housekeeping { house: self.clone(), stop, tasks }
     }
 

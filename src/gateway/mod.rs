@@ -4,6 +4,7 @@
 //! Deliberately absent: actix, diesel, status codes, and any printing.
 
 pub mod access;
+pub mod anchor;
 pub mod barrier;
 pub mod checkpoint;
 pub mod clock;
@@ -94,6 +95,8 @@ pub struct Rooms {
     pub journal: journal::Journal,
     /// What this process signed, saw and refused of the log.
     pub log: checkpoint::LogWatch,
+    /// Who dates the log.
+    pub anchors: anchor::Anchors,
     /// Who is asked to cosign the log.
     pub witnesses: witness::Witnesses,
     /// This process.
@@ -139,6 +142,8 @@ pub struct Settings {
     pub checkpoint_every: Duration,
     /// How often an idle log gets a heartbeat.
     pub heartbeat_every: Duration,
+    /// Authorities that date the log.
+    pub anchors: Vec<anchor::AnchorSettings>,
     /// Who is asked to cosign the log, and how many must.
     pub trust: witness::TrustSettings,
     /// Length of a whole try of a delivery.

@@ -39,6 +39,7 @@ pub(super) async fn open(
     clock: Belief,
 ) -> Result<Gateway> {
     let policy = crate::policy::load(&files, &KnownNotices::new()).map_err(Error::Policy)?;
+    let anchors = super::anchor::Anchors::of(&settings.anchors)?;
     let witnesses = super::witness::Witnesses::of(&settings.trust)?;
     migrate(&settings)?;
     let store = KeyStore::open(&settings.keys, 2).map_err(Error::keys)?;
@@ -69,6 +70,7 @@ pub(super) async fn open(
         database,
         journal,
         log: super::checkpoint::LogWatch::default(),
+        anchors,
         keyholder,
         policy: ArcSwap::from_pointee(PolicyInForce::new(policy.clone(), Terms::new(rows), files.clone())),
         tokens: ArcSwap::from_pointee(Tokens::default()),

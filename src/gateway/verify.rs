@@ -4,6 +4,7 @@
 //! stored hash, and holds one page of leaves in memory at a time. Deliberately absent: a [`Gateway`](super::Gateway)
 //! (`super::Gateway`); an auditor with a copy of the data file has none.
 
+mod anchors;
 mod bundle;
 mod business;
 mod evidence;
@@ -24,9 +25,11 @@ use crate::audit::receipt::TrustSource;
 use crate::audit::tree::Frontier;
 use crate::audit::trust::Trust;
 use crate::audit::verify::{Start, Verifier};
+use crate::crypto::signature::certificate::Roots;
 use crate::storage::audit_log::{self, LogHead, StoredHashes};
 use crate::storage::{self, Connection, Location};
 
+use self::anchors::Anchors;
 pub use self::bundle::{BundleVerification, notes_of_bundle, verify_bundle};
 pub(in crate::gateway) use self::business::Business;
 use self::known::Known;
@@ -53,6 +56,8 @@ pub struct Verification {
     pub maximum_age: Option<Duration>,
     /// Now.
     pub now: Timestamp,
+    /// Who vouches for the authorities that dated the log.
+    pub anchor_roots: Roots,
     /// Also ask whether every business row has its leaf, and every leaf its rows.
     pub business: bool,
 }
@@ -122,6 +127,7 @@ fn pass(
         findings.extend(business(connection, head.as_ref(), total)?);
     }
     report.findings.append(&mut findings);
+    hold_anchors(&mut report, &known, connection, &verification.anchor_roots)?;
 
     let own = verification.trust.as_ref();
     if let Some(trust) = own.or(known.claimed.as_ref()) {
@@ -134,6 +140,21 @@ fn pass(
         report.evidence = evidence::of(&StoredHashes::new(connection), signed, &known.log_keys, total);
     }
     Ok(report)
+}
+
+/// Holds every stored time-stamp against its checkpoint.
+fn hold_anchors(report: &mut Report, known: &Known, connection: &mut Connection, roots: &Roots) -> Result<()> {
+    let mut anchors = Anchors::new(&known.verified, &report.dated, roots);
+    for size in audit_log::anchored_sizes(connection).map_err(Error::store)? {
+        for anchor in audit_log::anchors_of(connection, size).map_err(Error::store)? {
+            match anchor.reply {
+                Some(reply) => anchors.take(size, &reply),
+                None => anchors.wait(size, &anchor.authority),
+            }
+        }
+    }
+    anchors.finish(report);
+    Ok(())
 }
 
 /// What is known before the first leaf is read.

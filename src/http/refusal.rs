@@ -25,6 +25,7 @@ impl From<Error> for Problem {
             | Error::Trust(_)
             | Error::Policy(_)
             | Error::LogRefused { .. }
+            | Error::Anchor(_)
             | Error::File { .. } => Self::new(Code::Internal),
         };
         tracing::error!(error = crate::telemetry::cause(&error), code = problem.code().as_str(), "a call failed");

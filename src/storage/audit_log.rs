@@ -1,5 +1,6 @@
 //! The rows of the log: its head, and how it grows by leaves, tiles and sealed parts.
 
+mod anchors;
 mod business;
 mod checkpoints;
 mod cosignatures;
@@ -20,6 +21,10 @@ use super::schema::{audit_leaf, audit_log};
 use super::sql_types::{Id16, Instant, Micros, Uuid16};
 use super::{Connection, Error, LeafRow, Result};
 
+pub use anchors::{
+    StoredAnchor, anchored_sizes, anchors_of, first_of_events, forget_unasked, insert_anchor, keep_reply, last_reply,
+    newest_anchor, note_overdue,
+};
 pub use business::{AuditedTable, entries_of_events, entries_of_rows, entries_with_subject_part, rows_without_leaf};
 pub use checkpoints::{
     checkpoint_notes, checkpoint_sample, checkpoint_times, checkpoints, insert_checkpoint, newest_checkpoint,

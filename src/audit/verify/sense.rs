@@ -7,9 +7,11 @@ use crate::audit::tree::Hash;
 use crate::domain::event::{Class, Event, Role};
 
 use super::chain::Chain;
-use super::{Findings, Story};
+use super::{Dated, Findings, Story};
 
 const MICROSECONDS: u64 = 1_000_000;
+/// Time-stamps that are remembered at most, 40 bytes each: three a day for a hundred years.
+const MAXIMUM_DATED: usize = 110_000;
 
 /// Whether the leaf is the one event whose time may lie before the leaf before.
 pub(super) fn corrects_clock(leaf: &Leaf) -> bool {
@@ -25,6 +27,8 @@ pub(super) struct Sense {
     silences: u64,
     last: Option<(u64, u64, Event)>,
     closed: Option<u64>,
+    /// The time-stamps that leaves tell of.
+    dated: Vec<Dated>,
     keys: Vec<ValidKey>,
     /// Sealed parts that leaves name, those that are gone, and those that leaves count as deleted, by
     /// class.
@@ -55,6 +59,7 @@ impl Sense {
             silences: 0,
             last: None,
             closed: None,
+            dated: Vec::new(),
             keys: Vec::new(),
             named: [0; 3],
             gone: [0; 3],
@@ -101,6 +106,8 @@ impl Sense {
             silences: story.silences,
             last: story.last.and_then(|(seq, time, event)| Some((seq, time, Event::from_number(event)?))),
             closed: story.closed,
+            // Time-stamps are held against the log by those who read it in one go.
+            dated: Vec::new(),
             keys: story.keys.into_iter().filter_map(key).collect(),
             named: story.named,
             gone: story.gone,
@@ -140,6 +147,7 @@ impl Sense {
             Event::LogOpened => self.open(leaf, findings),
             Event::LogHeartbeat => self.heartbeats += 1,
             Event::LogKeyRotated => self.rotate(leaf),
+            Event::LogAnchored => self.date(leaf),
             Event::LogClosed => self.closed = Some(leaf.seq),
             Event::LogSucceeded => {
                 let lost = leaf.facts.number().unwrap_or(0);
@@ -155,6 +163,27 @@ impl Sense {
             self.is_sealed_checked = true;
             self.balance(leaf, sealed, findings);
         }
+    }
+
+    fn date(&mut self, leaf: &Leaf) {
+        let (mut said, mut kept) = (None, None);
+        for fact in leaf.facts.as_slice() {
+            match fact {
+                Fact::LogSize(size) => said = Some(*size),
+                Fact::Digest(digest) => kept = Some(*digest),
+                _ => {}
+            }
+        }
+        if let (Some(size), Some(digest)) = (said, kept)
+            && self.dated.len() < MAXIMUM_DATED
+        {
+            self.dated.push(Dated { size, digest });
+        }
+    }
+
+    /// The time-stamps that leaves say have arrived.
+    pub(super) fn dated(&mut self) -> Vec<Dated> {
+        std::mem::take(&mut self.dated)
     }
 
     fn open(&mut self, leaf: &Leaf, findings: &mut Findings) {

@@ -22,6 +22,9 @@ pub(in crate::cli) fn text(report: &Report) -> String {
     if let Some(size) = report.witnessed_to {
         lines.push(format!("witnessed  up to {size}"));
     }
+    if let Some(size) = report.anchored_to {
+        lines.push(format!("dated      up to {size}"));
+    }
     if let Some(newest) = report
         .newest
         .and_then(|micros| i64::try_from(micros).ok())

@@ -225,6 +225,7 @@ async fn verify(guide: &Guide) -> Result<(), Failure> {
         memory: Some(guide.settings.memory.clone()),
         checkpoints: Vec::new(),
         trust: None,
+        anchor_roots: Default::default(),
         maximum_age: None,
         now: instant(),
         business: true,

@@ -17,7 +17,7 @@ use crate::domain::id::EntryId;
 use crate::domain::policy::PolicyHash;
 use crate::gateway::prove::{entry_bundle, hash_tile};
 use crate::gateway::verify::claimed_keys;
-use crate::gateway::{Error, Result, policy};
+use crate::gateway::{Error, Result, hash_of, policy};
 use crate::policy::KnownNotices;
 use crate::storage::audit_log::{self, LogHead};
 use crate::storage::{self, Connection, installation};
@@ -84,7 +84,8 @@ pub(super) fn write(
     let total = size + (to - from);
     put_hashes(&mut bundle, connection, size, &mut |done| progress(done, total))?;
     let named = put_entries(&mut bundle, connection, order, from, to, &mut |done| progress(size + done, total))?;
-    put_checkpoints(&mut bundle, connection, size, &named)?;
+    let dated = put_anchors(&mut bundle, connection, size, &named)?;
+    put_checkpoints(&mut bundle, connection, size, &named, &dated)?;
     put_policies(&mut bundle, connection, &named)?;
     for ((entry, role), part) in &besides.opened {
         let text = serde_json::to_vec(part).map_err(|_| Error::WrongState("a part cannot be written"))?;
@@ -181,6 +182,8 @@ struct Named {
     rotated: BTreeSet<u64>,
     /// Sizes right behind prunes.
     pruned: BTreeSet<u64>,
+    /// Digests of time-stamps that have arrived.
+    dated: BTreeSet<[u8; 32]>,
 }
 
 fn put_entries(
@@ -225,6 +228,13 @@ impl Named {
                 self.policies.insert(*hash);
             }
         }
+        if leaf.event == Event::LogAnchored {
+            let digests = leaf.facts.as_slice().iter().filter_map(|fact| match fact {
+                Fact::Digest(digest) => Some(*digest),
+                _ => None,
+            });
+            self.dated.extend(digests);
+        }
         match leaf.event {
             Event::LogKeyRotated => self.rotated.insert(leaf.seq + 1),
             Event::LogPruned => self.pruned.insert(leaf.seq + 1),
@@ -254,13 +264,45 @@ fn put_sealed(bundle: &mut BundleWriter, connection: &mut Connection, leaves: &[
     Ok(())
 }
 
-/// Older checkpoints: the newest of each day, those at rotations and prunes, and the newest that a
-/// witness cosigned.
-fn put_checkpoints(bundle: &mut BundleWriter, connection: &mut Connection, size: u64, named: &Named) -> Result<()> {
+/// The replies of authorities that dated the log, one for each size; gives the sizes.
+fn put_anchors(
+    bundle: &mut BundleWriter,
+    connection: &mut Connection,
+    size: u64,
+    named: &Named,
+) -> Result<BTreeSet<u64>> {
+    let mut dated = BTreeSet::new();
+    let mut sizes = audit_log::anchored_sizes(connection).map_err(Error::store)?;
+    sizes.retain(|dated| *dated <= size);
+    for size in sizes {
+        let of_size = audit_log::anchors_of(connection, size).map_err(Error::store)?;
+        let replies: Vec<Vec<u8>> = of_size.into_iter().filter_map(|anchor| anchor.reply).collect();
+        // Where several authorities dated one size, one stands for them: one that a leaf tells of.
+        let told = replies.iter().find(|reply| named.dated.contains(&hash_of(reply)));
+        if let Some(reply) = told.or(replies.first()) {
+            bundle.put(&BundlePath::Anchor(size), reply)?;
+            dated.insert(size);
+        }
+    }
+    Ok(dated)
+}
+
+/// Older checkpoints: the newest of each day, those at rotations, prunes and time-stamps, and the
+/// newest that a witness cosigned.
+fn put_checkpoints(
+    bundle: &mut BundleWriter,
+    connection: &mut Connection,
+    size: u64,
+    named: &Named,
+    dated: &BTreeSet<u64>,
+) -> Result<()> {
     let mut signed = audit_log::checkpoint_times(connection).map_err(Error::store)?;
     signed.retain(|(older, _)| *older < size);
-    let mut wanted: BTreeSet<u64> =
-        signed.iter().map(|(size, _)| *size).filter(|size| named.rotated.contains(size)).collect();
+    let mut wanted: BTreeSet<u64> = signed
+        .iter()
+        .map(|(size, _)| *size)
+        .filter(|size| named.rotated.contains(size) || dated.contains(size))
+        .collect();
     let mut of_day = BTreeMap::new();
     for (size, at) in &signed {
         of_day.insert(at.0.div_euclid(MICROSECONDS_A_DAY), *size);

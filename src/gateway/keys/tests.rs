@@ -56,6 +56,7 @@ impl House {
             key_life: Duration::from_secs(30),
             checkpoint_every: Duration::from_secs(1),
             heartbeat_every: Duration::from_secs(3600),
+            anchors: Vec::new(),
             trust: crate::gateway::witness::TrustSettings::default(),
             delivery_time_limit: Duration::from_secs(1),
             delivery_lease: Duration::from_secs(2),

@@ -172,6 +172,7 @@ fn own_verification(house: &Gateway) -> Verification {
         memory: Some(house.settings.memory.clone()),
         checkpoints: Vec::new(),
         trust: None,
+        anchor_roots: Default::default(),
         maximum_age: None,
         now: house.source.now(),
         business: true,

@@ -25,11 +25,13 @@ use crate::audit::tile::{TILE_WIDTH, TileKind, TilePath, read_entries};
 use crate::audit::tree::{Frontier, Hash, HashSource};
 use crate::audit::trust::Trust;
 use crate::audit::verify::{EntryWatch, LeafRow, Start, Verifier};
+use crate::crypto::signature::certificate::Roots;
 use crate::gateway::{Error, Result};
 
 use self::files::{BundleFiles, Content, Integrity, Unreadable};
 use self::notes::{Notes, Standing};
 use self::shown::Parts;
+use super::anchors::Anchors;
 use super::freshness;
 
 /// The hash tiles of a bundle as a source for proofs.
@@ -78,6 +80,8 @@ pub struct BundleVerification {
     /// The verifier's own trust policy. Without it the bundle's own claim is used, and the verdict is
     /// at best "not attested".
     pub trust: Option<Trust>,
+    /// Who vouches for the authorities that dated the log.
+    pub anchor_roots: Roots,
     /// How old the newest attested time may be.
     pub maximum_age: Option<Duration>,
     /// Now.
@@ -176,6 +180,7 @@ impl Bundle {
         }
         report.opened = parts.opened();
         parts.finish(findings);
+        self.hold_anchors(&notes, wanted, &mut report, findings)?;
         self.read_rest(findings)?;
         let is_forked = |finding: &Finding| finding.severity == Severity::Forked;
         if evidence.is_empty() && report.findings.iter().chain(&*findings).any(is_forked) {
@@ -247,6 +252,26 @@ impl Bundle {
             }
         }
         Ok(notes)
+    }
+
+    /// Holds every time-stamp against its checkpoint.
+    fn hold_anchors(
+        &mut self,
+        notes: &Notes,
+        wanted: &BundleVerification,
+        report: &mut Report,
+        findings: &mut Vec<Finding>,
+    ) -> Result<()> {
+        let mut anchors = Anchors::new(&notes.verified, &report.dated, &wanted.anchor_roots);
+        let paths = self.files.paths().filter(|path| path.starts_with("anchor/")).filter_map(BundlePath::parse);
+        for path in paths.collect::<Vec<_>>() {
+            let BundlePath::Anchor(size) = path else { continue };
+            if let Some(reply) = self.take(&path, findings)? {
+                anchors.take(size, &reply);
+            }
+        }
+        anchors.finish(report);
+        Ok(())
     }
 
     /// The paths of the signed notes, the newest first.

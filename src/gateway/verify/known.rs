@@ -57,7 +57,13 @@ impl Known {
 
         let mut refused = 0_u64;
         let mut first_refused = None;
-        for (size, note) in audit_log::checkpoint_sample(connection, NEWEST, OTHERS).map_err(Error::store)? {
+        let mut stored = audit_log::checkpoint_sample(connection, NEWEST, OTHERS).map_err(Error::store)?;
+        let mut dated = audit_log::anchored_sizes(connection).map_err(Error::store)?;
+        for (size, _) in &stored {
+            dated.remove(size);
+        }
+        stored.extend(audit_log::checkpoint_notes(connection, &dated).map_err(Error::store)?);
+        for (size, note) in stored {
             let lines = audit_log::cosignatures_of(connection, size).map_err(Error::store)?;
             let note = with_cosignatures(&note, lines.iter().map(|row| row.line.as_str()));
             if let Err(error) = opener.take(note.as_bytes(), &mut known) {

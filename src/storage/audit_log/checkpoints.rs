@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use diesel::prelude::*;
 
 use crate::storage::backend::on;
-use crate::storage::schema::audit_checkpoint;
+use crate::storage::schema::{audit_anchor, audit_checkpoint};
 use crate::storage::{Connection, Micros, Result};
 
 use super::LOG;
@@ -104,13 +104,17 @@ pub fn insert_checkpoint(connection: &mut Connection, size: u64, note: &str, sig
     Ok(())
 }
 
-/// Deletes old checkpoints so that of those signed before `before` only one an hour stays.
+/// Deletes old checkpoints so that of those signed before `before` only one an hour stays, and
+/// those that a time-stamp is on: without its text a time-stamp says nothing.
 ///
 /// # Errors
 /// When the store cannot be written.
 pub fn thin_checkpoints(connection: &mut Connection, before: Micros) -> Result<usize> {
     let rows: Vec<(i64, Micros)> = on!(connection, c => audit_checkpoint::table
         .filter(audit_checkpoint::log.eq(LOG).and(audit_checkpoint::signed_at.lt(before)))
+        .filter(diesel::dsl::not(diesel::dsl::exists(audit_anchor::table.filter(
+            audit_anchor::log.eq(audit_checkpoint::log).and(audit_anchor::size.eq(audit_checkpoint::size)),
+        ))))
         .order(audit_checkpoint::size)
         .select((audit_checkpoint::size, audit_checkpoint::signed_at))
         .load(c))?;

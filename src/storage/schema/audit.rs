@@ -74,6 +74,21 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::*;
+    use crate::storage::sql_types::{Instant, Uuid16};
+
+    audit_anchor (log, size, kind) {
+        log -> SmallInt,
+        size -> BigInt,
+        kind -> Text,
+        asked_at -> Instant,
+        reply -> Nullable<Binary>,
+        made_at -> Nullable<Instant>,
+        overdue -> SmallInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
     use crate::storage::sql_types::Instant;
 
     audit_cosignature (log, size, witness) {

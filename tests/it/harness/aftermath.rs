@@ -29,6 +29,7 @@ impl TestGateway {
             memory: Some(self.house.settings.memory.clone()),
             checkpoints: Vec::new(),
             trust: None,
+            anchor_roots: Default::default(),
             maximum_age: None,
             now: self.source.now(),
             business: true,

@@ -3,6 +3,7 @@
 //! When a test ends, its gateway checks without being asked what [`aftermath`] lists.
 
 mod aftermath;
+pub mod authority;
 pub mod diagnostics;
 pub mod postgres;
 pub mod process;
@@ -168,6 +169,7 @@ pub fn settings(backend: Backend, folder: &Path) -> Settings {
         public_entries: false,
         checkpoint_every: Duration::from_millis(200),
         heartbeat_every: Duration::from_secs(3600),
+        anchors: Vec::new(),
         trust: amanat::gateway::witness::TrustSettings::default(),
         delivery_time_limit: Duration::from_secs(10),
         delivery_lease: Duration::from_secs(20),

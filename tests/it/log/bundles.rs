@@ -10,6 +10,7 @@ use amanat::audit::leaf::leaf_hash;
 use amanat::audit::note::{KeyKind, VerifierKey};
 use amanat::audit::tile::{put_entry, read_entries};
 use amanat::audit::trust::Trust;
+use amanat::crypto::signature::certificate::Roots;
 use amanat::domain::event::{Event, Outcome, Role};
 use amanat::gateway::export::{BundleOrder, Opening, SealedParts, Shown};
 use amanat::gateway::prove::{StoredLog, Wanted};
@@ -42,14 +43,24 @@ fn verify(bundle: &Path) -> Report {
 }
 
 fn verify_with(bundle: &Path, wish: Wish<'_>) -> Report {
-    let wanted = BundleVerification {
+    verify_bundle(&verification(bundle, wish), |_, _| {}).expect("the disk gives it")
+}
+
+fn verification(bundle: &Path, wish: Wish<'_>) -> BundleVerification {
+    BundleVerification {
         bundle: bundle.to_path_buf(),
         against: wish.against.map(Path::to_path_buf),
         checkpoints: wish.checkpoints,
         trust: wish.trust.cloned(),
+        anchor_roots: Default::default(),
         maximum_age: wish.maximum_age.map(std::time::Duration::from_secs),
         now: amanat::gateway::source::Source::default().now(),
-    };
+    }
+}
+
+/// With somebody to vouch for the authorities that dated the log.
+pub(super) fn verify_dated(bundle: &Path, anchor_roots: Roots) -> Report {
+    let wanted = BundleVerification { anchor_roots, ..verification(bundle, PLAIN) };
     verify_bundle(&wanted, |_, _| {}).expect("the disk gives it")
 }
 
@@ -62,7 +73,7 @@ async fn grow_sealed(house: &Gateway, leaves: usize) {
 }
 
 /// The bundle of a log that nobody works on.
-fn export(log: &TestLog, name: &str, order: &BundleOrder) -> PathBuf {
+pub(super) fn export(log: &TestLog, name: &str, order: &BundleOrder) -> PathBuf {
     let out = log.folder.path().join(name);
     let mut stored = StoredLog::open(&log.settings.database).expect("readable");
     stored.export_bundle(order, &out, |_, _| {}).expect("exported");
@@ -72,10 +83,10 @@ fn export(log: &TestLog, name: &str, order: &BundleOrder) -> PathBuf {
 const SEALED: BundleOrder = BundleOrder { from: None, to: None, sealed: SealedParts::Included };
 
 /// A bundle as its files, to be changed and written down again with a list that fits.
-struct Unpacked(BTreeMap<String, Vec<u8>>);
+pub(super) struct Unpacked(pub(super) BTreeMap<String, Vec<u8>>);
 
 impl Unpacked {
-    fn read(bundle: &Path) -> Self {
+    pub(super) fn read(bundle: &Path) -> Self {
         let bytes = std::fs::read(bundle).expect("bundle");
         let mut files = BTreeMap::new();
         let mut at = 0;
@@ -93,7 +104,7 @@ impl Unpacked {
     }
 
     /// Writes the files to a folder, with a list of them as they are now.
-    fn write(&self, folder: &Path) -> PathBuf {
+    pub(super) fn write(&self, folder: &Path) -> PathBuf {
         let mut manifest = Manifest::parse(&self.0["bundle.json"]).expect("list");
         manifest.files = BTreeMap::new();
         for (path, bytes) in self.0.iter().filter(|(path, _)| *path != "bundle.json") {

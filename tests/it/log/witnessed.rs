@@ -39,6 +39,7 @@ impl TestLog {
             memory: None,
             checkpoints,
             trust: Some(self.trusted()),
+            anchor_roots: Default::default(),
             maximum_age: Some(std::time::Duration::from_secs(3_600)),
             now: self.source.now(),
             business: true,

@@ -103,11 +103,6 @@ impl Bundle {
                     policies.insert(hash);
                 }
                 BundlePath::Tags(_) => drop(self.take(&path, findings)?),
-                BundlePath::Anchor(size) => {
-                    self.take(&path, findings)?;
-                    let text = "There is a time-stamp here that this version does not check.";
-                    findings.push(Finding::at(Code::AnchorPending, size, text));
-                }
                 // Nothing else may be left over.
                 _ => {}
             }
