@@ -119,7 +119,10 @@ async fn cost() {
         rates[usize::from(!with_log)] += units.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64();
     }
     let [with, without] = rates.map(|rate| rate / TURNS as f64 * EVENTS as f64);
-    println!("the log costs {:.1} % of the throughput: {with:.0} events/s with it, {without:.0} without", 100.0 * (1.0 - with / without));
+    println!(
+        "the log costs {:.1} % of the throughput: {with:.0} events/s with it, {without:.0} without",
+        100.0 * (1.0 - with / without)
+    );
     house.close();
 }
 
@@ -164,7 +167,11 @@ fn work(house: &Gateway, keys: &PersonKeys, with_log: bool) -> Unit {
         let fields: Vec<Field<'_>> = texts
             .iter()
             .zip(1..)
-            .map(|(text, number)| Field { field: Term { number, text }, category, json: "\"a value of thirty-two characters\"" })
+            .map(|(text, number)| Field {
+                field: Term { number, text },
+                category,
+                json: "\"a value of thirty-two characters\"",
+            })
             .collect();
         rows.records.push(NewRecord {
             id,
