@@ -69,6 +69,7 @@ impl From<gateway::Error> for Failure {
     fn from(error: gateway::Error) -> Self {
         match &error {
             gateway::Error::Policy(mistakes) => Self::with_exit(3, policy_mistakes(mistakes)),
+            gateway::Error::Anchor(_) => Self::with_exit(3, error.to_string()),
             gateway::Error::LogRefused { exit, what } => Self::with_exit(*exit, what.clone()),
             _ => Self::new(chain(&error)),
         }

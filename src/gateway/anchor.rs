@@ -101,8 +101,9 @@ impl Anchors {
         let asked = settings.iter().map(|settings| {
             let way = Authority::new(settings.url.clone(), &settings.guard);
             let way = way.map_err(|error| {
-                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-                Error::Anchor(format!("anchors.{}.url: {error}{cause}", settings.name))
+                // The cause without the words that are meant for recipients.
+                let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                Error::Anchor(format!("anchors.{}.url: {why}", settings.name))
             })?;
             Ok(Asked { settings: settings.clone(), way })
         });

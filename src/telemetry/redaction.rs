@@ -10,6 +10,7 @@ pub(super) const WITHHELD: &str = "(withheld)";
 const FIELDS: &[&str] = &[
     "address",
     "attempt",
+    "authority",
     "backend",
     "batch",
     "bytes",

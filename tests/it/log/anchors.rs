@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use crate::harness::authority::{Authority, Made, P384, RSA_2048, RSA_4096, Served, Through, USUAL};
 use crate::harness::process::Installed;
 use crate::harness::store::Store;
+use crate::tamper::judges;
 
 use super::bundles::{Unpacked, export, verify_dated};
 use super::{Backend, TestLog, faults, grow, run};
@@ -315,6 +316,9 @@ on_both! {
         assert_eq!((report.anchored_to, faults(&report)), (Some(size), vec![]), "{report:?}");
         let at = (Code::AnchorPending, Position::Leaf { seq: size });
         assert_eq!(faults(&verify_dated(&bundle, Roots::default())), vec![at]);
+
+        let (ours, theirs) = judges::both(&bundle, &[]);
+        assert_eq!(ours, theirs, "neither knows the authority");
 
         let files = Unpacked::read(&bundle);
         let (reply, note) = (format!("anchor/{size}.tsr"), format!("checkpoints/{size}"));

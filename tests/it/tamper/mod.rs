@@ -7,7 +7,7 @@
 
 mod attacks;
 mod every_byte;
-mod judges;
+pub mod judges;
 pub mod rows;
 pub mod scene;
 
