@@ -250,6 +250,7 @@ async fn checking(entries: u64) {
             memory: Some(settings.memory.clone()),
             checkpoints: Vec::new(),
             trust: None,
+            anchor_roots: Default::default(),
             maximum_age: None,
             now,
             business: false,

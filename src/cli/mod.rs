@@ -72,9 +72,8 @@ enum Command {
     /// Asks a running gateway whether it lives; for health checks of containers.
     #[command(hide = true)]
     Healthcheck {
-        /// The address to ask.
-        #[arg(default_value = "http://127.0.0.1:8080/healthz")]
-        url: String,
+        /// The address to ask; `/healthz` of the configured gateway if absent.
+        url: Option<String>,
     },
 }
 
@@ -129,6 +128,6 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Receipt(arguments) => receipt::run(&arguments),
         Command::Config(arguments) => config::run(&arguments, &context),
         Command::Migrate(arguments) => migrate::run(&arguments, &context),
-        Command::Healthcheck { url } => healthcheck::run(&url).await,
+        Command::Healthcheck { url } => healthcheck::run(url, &context).await,
     }
 }
