@@ -19,7 +19,6 @@
     reason = "a bench stops at the first surprise and prints what it measured"
 )]
 
-#[expect(dead_code, reason = "shared with the load bench, which serves")]
 #[path = "load/people.rs"]
 mod people;
 #[expect(dead_code, reason = "shared with the tests, which also crash the server")]
