@@ -130,8 +130,10 @@ async fn decide(guide: &Guide, client: &Client) -> Result<(), Failure> {
         expect(status == 200, &format!("a decision is answered 200, not {status}: {answer}"))?;
         let decision = answer.pointer("/decisions/0/decision").and_then(Value::as_str).unwrap_or("?");
         expect(decision == wanted, &format!("the decision is {wanted}, not {answer}"))?;
-        let reasons = answer.pointer("/decisions/0/reasons").map(ToString::to_string).unwrap_or_default();
-        done(&format!("newsletter to {}: {decision} {reasons}", customer.name.0));
+        // What may be used, or why nothing may.
+        let because = if decision == "allow" { "/decisions/0/allowed" } else { "/decisions/0/reasons" };
+        let because = answer.pointer(because).map(ToString::to_string).unwrap_or_default();
+        done(&format!("newsletter to {}: {decision} {because}", customer.name.0));
     }
     Ok(())
 }
