@@ -178,13 +178,13 @@ impl Gateway {
             match self.ask_to_date(asked, open.size).await? {
                 Ok(reply) => {
                     *tries = Tries { searched: tries.searched, ..Tries::default() };
-                    tracing::info!(address = %name, size = open.size, "the log is dated");
+                    tracing::info!(authority = %name, size = open.size, "the log is dated");
                     return self.keep_reply(name, open.size, reply).await;
                 }
                 Err(trouble) => {
                     let pause = LONGEST_PAUSE.min(FIRST_PAUSE * 2_i32.pow(tries.failed.min(6)));
                     *tries = Tries { failed: tries.failed + 1, next: now.checked_add(pause).ok(), ..*tries };
-                    tracing::warn!(address = %name, error = crate::telemetry::cause(&trouble), "the log was not dated; the authority is asked again");
+                    tracing::warn!(authority = %name, error = crate::telemetry::cause(&trouble), "the log was not dated; the authority is asked again");
                 }
             }
         }
@@ -274,7 +274,7 @@ impl Gateway {
 
     /// Says in the log that a reply is missing for a day.
     async fn tell_overdue(&self, name: &str, size: u64) -> Result<()> {
-        tracing::error!(address = %name, size, "a time-stamping authority has not dated the log for a day");
+        tracing::error!(authority = %name, size, "a time-stamping authority has not dated the log for a day");
         let leaf = self.leaf(Event::LogAnchored, Outcome::Failed)?.fact(Fact::LogSize(size)).finish()?;
         let authority = name.to_owned();
         self.write_anchor(vec![leaf], move |transaction| {
