@@ -386,3 +386,28 @@ async fn nobody_here_is_a_proper_answer_and_creates_nobody() {
     assert_eq!(holding(folder.path(), &canaries()), Vec::<PathBuf>::new());
     house.close();
 }
+
+/// `cargo test --release -- --ignored --nocapture many_entries`: the keys of somebody with ten
+/// thousand entries in the log go as fast as those of somebody with ten.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it measures"]
+async fn the_keys_of_somebody_with_many_entries_are_measured() {
+    for entries in [10, 10_000] {
+        let (folder, source) = (tempfile::tempdir().unwrap(), Source::default());
+        let house = open(folder.path(), &source).await;
+        meet(&house, None).await;
+        for first in (0..entries).step_by(100) {
+            let several = (first..entries.min(first + 100))
+                .map(|number| collect(&house, event(source.now(), &format!("n-{number}"), None)));
+            assert!(futures_util::future::join_all(several).await.iter().all(|verdict| *verdict == Verdict::Accepted));
+        }
+        let case = house.open_case(asked(&[RequestKind::Erasure]), Opener::Operator).await.unwrap();
+        let request = case.requests[0].id;
+        let began = std::time::Instant::now();
+        house.erase_up_to(request, ErasureStep::KeysDestroyed).await.unwrap();
+        let keys = began.elapsed();
+        house.erase(request).await.unwrap();
+        println!("{entries} entries: keys gone after {keys:?}, all after {:?}", began.elapsed());
+        house.close();
+    }
+}
