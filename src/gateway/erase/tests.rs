@@ -8,8 +8,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
+use crate::audit::payload::Payload;
 use crate::audit::receipt::{Receipt, TrustSource};
 use crate::domain::collected::{Collected, CollectedKind, Narrowing, RawIdentifier};
+use crate::domain::event::{Event, Outcome, Role};
 use crate::domain::id::{CollectorId, DisclosureId, FieldPath, PurposeId, RecipientId, SubjectId};
 use crate::domain::identifier::IdentifierKind;
 use crate::domain::personal::Personal;
@@ -395,11 +397,16 @@ async fn the_keys_of_somebody_with_many_entries_are_measured() {
     for entries in [10, 10_000] {
         let (folder, source) = (tempfile::tempdir().unwrap(), Source::default());
         let house = open(folder.path(), &source).await;
-        meet(&house, None).await;
-        for first in (0..entries).step_by(100) {
-            let several = (first..entries.min(first + 100))
-                .map(|number| collect(&house, event(source.now(), &format!("n-{number}"), None)));
-            assert!(futures_util::future::join_all(several).await.iter().all(|verdict| *verdict == Verdict::Accepted));
+        let subject = meet(&house, None).await;
+        let keys = house.keyholder.people(vec![(subject, 1)]).await.unwrap().pop().unwrap();
+        for _ in 0..entries / 10 {
+            let payload = Payload { subject: Some(*subject.as_bytes()), ..Payload::default() };
+            let leaf = || {
+                let leaf = house.leaf(Event::DecisionGranted, Outcome::Done).unwrap();
+                leaf.part(&house.source, Role::Subject, &keys.operation, &payload).unwrap().finish().unwrap()
+            };
+            let unit = Unit::change(Vec::new(), (0..10).map(|_| leaf()).collect(), |_, _| Ok(Step::Commit));
+            house.database.write(unit).await.unwrap();
         }
         let case = house.open_case(asked(&[RequestKind::Erasure]), Opener::Operator).await.unwrap();
         let request = case.requests[0].id;
