@@ -173,10 +173,16 @@ fn connect_sqlite_to_read(path: &std::path::Path) -> Result<Connection> {
     opened.map(Connection::Sqlite)
 }
 
+/// A process that leaves a transaction alone for so long is frozen; the server undoes it, and the
+/// process runs it again should it come back.
+const FROZEN: std::time::Duration = std::time::Duration::from_secs(30);
+
 fn connect_postgres(url: &str, schema: Option<&str>) -> Result<Connection> {
     let mut connection = PgConnection::establish(url).map_err(Error::Unavailable)?;
     connection
         .batch_execute("SET synchronous_commit = on; SET timezone = 'UTC'; SET client_min_messages = warning;")?;
+    // Whoever is frozen with the head of the log in its hands must not hold up the other instances.
+    connection.batch_execute(&format!("SET idle_in_transaction_session_timeout = {};", FROZEN.as_millis()))?;
     if let Some(schema) = schema {
         // The name was checked to be a plain word when the location was parsed.
         connection.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}; SET search_path TO {schema};"))?;

@@ -96,6 +96,34 @@ fn two_gateways_on_one_database_keep_one_log() {
 }
 
 #[test]
+fn a_frozen_gateway_forks_nothing_and_holds_nobody_up_for_long() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (database, keys) = postgres(server());
+    let mut first = Installed::new(folder.path(), &database, &keys);
+    let mut second = Installed::new(folder.path(), &database, &keys);
+    let sent = Sent::new(first.key("shop-server"));
+    first.start();
+    second.start();
+    let doors = [first.url.clone(), second.url.clone()];
+    for round in 0..rounds(2, 20) {
+        sent.load(&[&doors[0], &doors[1]], || {
+            std::thread::sleep(dice(300, 900));
+            second.freeze();
+            // Once past every lease, and longer than the server lets anybody hold the head of the log.
+            std::thread::sleep(if round == 0 { Duration::from_secs(35) } else { dice(300, 3_000) });
+            sent.until_taken(&doors[0]);
+            second.thaw();
+            sent.until_taken(&doors[1]);
+        });
+        sent.send_again(&second.url);
+    }
+    sent.send_all_again(&first.url);
+    assert_eq!(second.stop(), Some(0), "{}", second.said());
+    assert_eq!(open(&database).count("audit_log"), 1, "one log");
+    conclude(&mut first, &database, &sent);
+}
+
+#[test]
 fn a_full_disk_loses_nothing_and_mends_itself() {
     let folder = tempfile::tempdir().expect("folder");
     let disk = folder.path().join("disk");

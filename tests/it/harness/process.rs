@@ -137,6 +137,16 @@ impl Installed {
     pub fn stop(&mut self) -> Option<i32> {
         self.child.stop()
     }
+
+    /// SIGSTOP: it stands still in the middle of whatever it does.
+    pub fn freeze(&self) {
+        self.child.tell(rustix::process::Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.child.tell(rustix::process::Signal::CONT);
+    }
 }
 
 /// A process while it runs; killed when it is dropped.
@@ -163,10 +173,15 @@ impl Running {
 
     /// SIGTERM, and its exit code.
     pub fn stop(&mut self) -> Option<i32> {
+        self.tell(rustix::process::Signal::TERM);
         let mut child = self.0.take()?;
-        let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).expect("pid")).expect("pid");
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("told");
         child.wait().expect("gone").code()
+    }
+
+    fn tell(&self, signal: rustix::process::Signal) {
+        if let Some(child) = &self.0 {
+            rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).expect("told");
+        }
     }
 }
 
