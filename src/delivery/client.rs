@@ -19,16 +19,18 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 pub(super) fn client(url: &Url, guard: Arc<GuardRules>, lookup: Arc<dyn Lookup>) -> ClientBuilder {
     let plain = url.scheme() == "http";
     let resolver = GuardedResolver { plain: plain && !guard.allow_plain, rules: guard, lookup };
+    builder(plain).connect_timeout(CONNECT_LIMIT).pool_idle_timeout(IDLE_CONNECTION).dns_resolver(Arc::new(resolver))
+}
+
+/// What every client has in common; `plain` if it speaks without TLS only.
+pub(super) fn builder(plain: bool) -> ClientBuilder {
     let client = Client::builder()
         .user_agent(concat!("amanat/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
         .no_proxy()
-        .http1_only()
-        .connect_timeout(CONNECT_LIMIT)
-        .pool_idle_timeout(IDLE_CONNECTION)
-        .dns_resolver(Arc::new(resolver));
+        .http1_only();
     // What goes without TLS must go where no CA certificates are installed (`amanat demo`).
     if plain { client.tls_certs_only([]) } else { client }
 }

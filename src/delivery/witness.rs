@@ -10,7 +10,7 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, RequestBuilder};
 use url::Url;
 
-use super::{Error, reply};
+use super::{Error, client, reply};
 
 /// Length of a whole try.
 pub const TIME_LIMIT: Duration = Duration::from_secs(5);
@@ -38,18 +38,8 @@ impl WitnessClient {
     /// # Errors
     /// [`Error::Client`].
     pub fn new(addresses: &[Url]) -> Result<Self, Error> {
-        let mut client = Client::builder()
-            .user_agent(concat!("amanat/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .http1_only()
-            .timeout(TIME_LIMIT);
-        if addresses.iter().all(|address| address.scheme() == "http") {
-            // A witness without TLS must be reachable where no CA certificates are installed.
-            client = client.tls_certs_only([]);
-        }
+        let plain = addresses.iter().all(|address| address.scheme() == "http");
+        let client = client::builder(plain).timeout(TIME_LIMIT);
         Ok(Self(client.build().map_err(Error::Client)?))
     }
 

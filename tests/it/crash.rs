@@ -16,34 +16,29 @@ use crate::harness::store::Store;
 
 #[test]
 fn killing_the_gateway_loses_nothing_on_sqlite() {
-    let folder = tempfile::tempdir().expect("folder");
-    let (database, keys) = sqlite(folder.path());
-    let mut installed = Installed::new(folder.path(), &database, &keys);
-    kill_again_and_again(&mut installed, &database);
+    installed(sqlite, kill_again_and_again);
 }
 
 #[test]
 fn killing_the_gateway_loses_nothing_on_postgres() {
-    let folder = tempfile::tempdir().expect("folder");
-    let (database, keys) = postgres(server());
-    let mut installed = Installed::new(folder.path(), &database, &keys);
-    kill_again_and_again(&mut installed, &database);
+    installed(|_| postgres(server()), kill_again_and_again);
 }
 
 #[test]
 fn ending_at_every_failpoint_loses_nothing_on_sqlite() {
-    let folder = tempfile::tempdir().expect("folder");
-    let (database, keys) = sqlite(folder.path());
-    let mut installed = Installed::new(folder.path(), &database, &keys);
-    end_at_every_failpoint(&mut installed, &database);
+    installed(sqlite, end_at_every_failpoint);
 }
 
 #[test]
 fn ending_at_every_failpoint_loses_nothing_on_postgres() {
+    installed(|_| postgres(server()), end_at_every_failpoint);
+}
+
+/// Gives a test a gateway of its own, and the address of its database.
+fn installed(stores: impl FnOnce(&Path) -> (String, String), test: impl FnOnce(&mut Installed, &str)) {
     let folder = tempfile::tempdir().expect("folder");
-    let (database, keys) = postgres(server());
-    let mut installed = Installed::new(folder.path(), &database, &keys);
-    end_at_every_failpoint(&mut installed, &database);
+    let (database, keys) = stores(folder.path());
+    test(&mut Installed::new(folder.path(), &database, &keys), &database);
 }
 
 #[test]
