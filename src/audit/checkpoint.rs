@@ -68,11 +68,21 @@ impl Checkpoint {
         Ok(Self { origin: origin.to_owned(), size, root })
     }
 
-    /// The note with the log's signature, ready to be published and cosigned. The signature is
-    /// Ed25519 over [`Checkpoint::text`].
+    /// Reads a note, whoever signed it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoint::parse`]; if it is no signed note.
+    pub fn of_note(note: &[u8]) -> Result<Self, Malformed> {
+        Self::parse(Note::parse(note)?.text)
+    }
+
+    /// The note with the log's signature, ready to be published and cosigned; with two where one key
+    /// hands over to the next. Each signature is Ed25519 over [`Checkpoint::text`].
     #[must_use]
-    pub fn note(&self, key: &VerifierKey, signature: &[u8; 64]) -> String {
-        format!("{}\n{}", self.text(), key.signature_line(signature))
+    pub fn note(&self, signatures: &[(VerifierKey, [u8; 64])]) -> String {
+        let lines: String = signatures.iter().map(|(key, signature)| key.signature_line(signature)).collect();
+        format!("{}\n{lines}", self.text())
     }
 }
 

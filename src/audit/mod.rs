@@ -14,6 +14,7 @@ pub mod clock;
 pub mod evidence;
 pub mod finding;
 pub mod leaf;
+pub mod log_keys;
 pub mod note;
 pub mod payload;
 pub mod proof;

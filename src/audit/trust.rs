@@ -62,10 +62,10 @@ pub enum TrustError {
 }
 
 impl Trust {
-    /// Trust in one log and no witness.
+    /// Trust in these keys of logs and in no witness.
     #[must_use]
-    pub fn of_log(key: VerifierKey) -> Self {
-        Self { logs: vec![key], witnesses: Vec::new(), groups: Vec::new(), quorum: Quorum::None }
+    pub const fn of_logs(keys: Vec<VerifierKey>) -> Self {
+        Self { logs: keys, witnesses: Vec::new(), groups: Vec::new(), quorum: Quorum::None }
     }
 
     /// Reads a trust policy. Names must be defined above the line that uses them, so groups cannot

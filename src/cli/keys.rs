@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::audit::leaf::Cause;
 use crate::config::Config;
-use crate::gateway::keys::{Epochs, KeyStatus, Progress, Rotated, Rotation};
+use crate::gateway::keys::{Epochs, KeyStatus, LogKeyRotated, NextLogKey, Progress, Rotated, Rotation};
 
 use super::in_force::open;
 use super::output::{columns, print, print_json};
@@ -35,6 +35,9 @@ enum KeysCommand {
         /// Which key.
         #[arg(value_enum, default_value_t = Kind::Kek)]
         kind: Kind,
+        /// Only makes the next key of the log and prints it, so that trust files can have it first.
+        #[arg(long)]
+        announce: bool,
         /// Because the key may be known to others.
         #[arg(long)]
         compromised: bool,
@@ -57,6 +60,8 @@ enum KeysCommand {
 enum Kind {
     /// The root key.
     Kek,
+    /// The key that signs the log.
+    Log,
 }
 
 /// Runs the command.
@@ -76,8 +81,21 @@ pub(super) async fn run(arguments: KeysArguments, context: &Context) -> Result<u
             Ok(status) => show_status(&status, json),
             Err(error) => Err(error.into()),
         },
-        KeysCommand::Rotate { kind: Kind::Kek, compromised, patience, json } => {
-            let cause = if compromised { Cause::SuspectedCompromise } else { Cause::Planned };
+        KeysCommand::Rotate { kind: Kind::Kek, announce: true, .. } => {
+            Err(Failure::new("--announce is for the key of the log; a root key is told to nobody"))
+        }
+        KeysCommand::Rotate { kind: Kind::Log, announce: true, json, .. } => match house.announce_log_key().await {
+            Ok(keys) => show_announced(&keys, json),
+            Err(error) => Err(error.into()),
+        },
+        KeysCommand::Rotate { kind: Kind::Log, compromised, patience, json, .. } => {
+            match house.rotate_log_key(cause(compromised), Duration::from_secs(patience)).await {
+                Ok(rotated) => show_log_key(&rotated, json),
+                Err(error) => Err(error.into()),
+            }
+        }
+        KeysCommand::Rotate { kind: Kind::Kek, compromised, patience, json, .. } => {
+            let cause = cause(compromised);
             let rotated = house.rotate_root_key(&rotation(cause, patience), told).await;
             bar.finish_and_clear();
             rotated.map_err(Failure::from).and_then(|rotated| show_rotated(&rotated, json))
@@ -98,6 +116,10 @@ pub(super) async fn run(arguments: KeysArguments, context: &Context) -> Result<u
     done
 }
 
+const fn cause(compromised: bool) -> Cause {
+    if compromised { Cause::SuspectedCompromise } else { Cause::Planned }
+}
+
 /// Second places of the root key.
 pub(super) fn copies(config: &Config) -> Vec<std::path::PathBuf> {
     config.keys.copies.iter().cloned().collect()
@@ -109,6 +131,41 @@ fn progress_bar() -> ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+fn show_announced(keys: &NextLogKey, as_json: bool) -> Result<u8, Failure> {
+    if as_json {
+        print_json(&json!({"current": keys.current.to_string(), "next": keys.next.to_string()}))?;
+    } else {
+        print(&format!(
+            "signs now:  {}\nsigns next: {}\nAdd `log {}` to audit.trust and to the trust files of witnesses and auditors, \
+             then run `amanat keys rotate log`.\n",
+            keys.current, keys.next, keys.next
+        ))?;
+    }
+    Ok(0)
+}
+
+fn show_log_key(rotated: &LogKeyRotated, as_json: bool) -> Result<u8, Failure> {
+    let LogKeyRotated { keys, size, checkpoint } = rotated;
+    if as_json {
+        print_json(&json!({
+            "from": keys.current.to_string(),
+            "to": keys.next.to_string(),
+            "size": size,
+            "checkpoint": checkpoint,
+        }))?;
+        return Ok(0);
+    }
+    print(&format!("signed so far: {}\nsigns now:     {}\n", keys.current, keys.next))?;
+    print(&match checkpoint {
+        Some(note) => format!("The checkpoint of {size} leaves has the signatures of both:\n\n{note}"),
+        None => format!(
+            "The checkpoint of {size} leaves, with the signatures of both, is not published yet; the next gateway to start or to \
+             publish signs it.\n"
+        ),
+    })?;
+    Ok(0)
 }
 
 fn show_rotated(rotated: &Rotated, as_json: bool) -> Result<u8, Failure> {

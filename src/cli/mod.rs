@@ -109,6 +109,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<u8, Failure> {
+    arm_failpoint();
     let context = Context::new(arguments.config, arguments.set);
     match arguments.command {
         Command::Demo(arguments) => demo::run(&context, &arguments).await,
@@ -129,5 +130,13 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Config(arguments) => config::run(&arguments, &context),
         Command::Migrate(arguments) => migrate::run(&arguments, &context),
         Command::Healthcheck { url } => healthcheck::run(url, &context).await,
+    }
+}
+
+/// For crash tests; a release build has no failpoints.
+#[expect(clippy::disallowed_methods, reason = "not an option of the operator's")]
+fn arm_failpoint() {
+    if let Ok(place) = std::env::var("AMANAT_FAILPOINT") {
+        crate::telemetry::failpoint::arm(&place);
     }
 }

@@ -24,7 +24,6 @@ use super::{Context, Failure, recipients};
 pub(super) async fn run(context: &Context) -> Result<u8, Failure> {
     let loaded = context.load()?;
     let figures = start_telemetry(&loaded)?;
-    arm_failpoint();
     let listener = TcpListener::bind(loaded.config.server.listen)
         .map_err(|error| Failure::new(format!("server.listen {}: {error}", loaded.config.server.listen)))?;
     let house = context.open(&loaded).await?;
@@ -57,14 +56,6 @@ pub(super) async fn run(context: &Context) -> Result<u8, Failure> {
     }
     serving.stop().await?;
     Ok(0)
-}
-
-/// For crash tests; a release build has no failpoints.
-#[expect(clippy::disallowed_methods, reason = "not an option of the operator's")]
-fn arm_failpoint() {
-    if let Ok(place) = std::env::var("AMANAT_FAILPOINT") {
-        telemetry::failpoint::arm(&place);
-    }
 }
 
 fn no_signal(error: std::io::Error) -> Failure {

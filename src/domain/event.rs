@@ -177,7 +177,7 @@ events! {
     101 LogHeartbeat               "log.heartbeat"             S ""     "d"    ""                 6003 99 raised;
     102 LogSucceeded               "log.succeeded"             S "i"    "d"    "4,7,8"            3004  3 reserved;
     103 LogPruned                  "log.pruned"                S ""     "d"    "1,3,4,8,12"       3004  4 raised;
-    104 LogKeyRotated              "log.key_rotated"           S "i"    "d"    "6,9,16"           3004  3 reserved;
+    104 LogKeyRotated              "log.key_rotated"           S "i"    "d"    "6,9,16"           3004  3 raised;
     105 LogAnchored                "log.anchored"              S ""     "df"   "7(2)"             6003  1 raised;
     106 LogTrustChanged            "log.trust_changed"         S "i"    "d"    "2"                3004  3 raised;
     107 LogUnwitnessed             "log.unwitnessed"           S ""     "f"    "7,11"             6003 99 raised;

@@ -5,19 +5,21 @@
 //! instance win. A log that cannot be proven is not signed, and nothing more is written to it.
 
 mod memory;
+mod signers;
 mod start;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::SignedDuration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::audit::checkpoint::{self, Checkpoint};
+use crate::audit::checkpoint;
 use crate::audit::leaf::Cause;
+use crate::audit::log_keys::LogKeys;
 use crate::audit::tree::{self, Hash};
 use crate::domain::event::{Event, Outcome};
 use crate::storage::audit_log::{self, LogHead, StoredHashes};
@@ -26,6 +28,7 @@ use crate::storage::{self, Connection, Step, Unit};
 use crate::telemetry::failpoint;
 
 pub(super) use self::memory::Memory;
+pub(super) use self::signers::log_keys;
 pub(super) use self::start::{columns, frontier_at};
 use super::{Error, Gateway, Result};
 
@@ -48,6 +51,8 @@ pub struct LogWatch {
     published: ArcSwapOption<Published>,
     /// The one that anyone may have, with its cosignatures.
     shown: ArcSwapOption<Published>,
+    /// Which keys sign which sizes, as the log said when it was last asked.
+    keys: ArcSwap<LogKeys>,
     /// Told whenever there is a newer one.
     news: tokio::sync::Notify,
     refusal: OnceLock<LogRefusal>,
@@ -163,7 +168,11 @@ impl Gateway {
             Err(refusal) => return Err(self.refuse_log(refusal)),
         };
         failpoint::reached("publish.proven");
-        let next = self.sign(&proven)?;
+        if let Some(handover) = proven.signed_handover() {
+            // Whoever signed it may have been cut off before it was stored, and nobody can sign it again.
+            self.store_checkpoint(handover).await?;
+        }
+        let Some(next) = self.sign(&proven).await? else { return Ok(None) };
         failpoint::reached("publish.signed");
         if next.size > proven.signed_size() && !self.compare_and_sign(proven, next.clone()).await? {
             return Ok(None);
@@ -171,6 +180,7 @@ impl Gateway {
         failpoint::reached("publish.compared");
         self.store_checkpoint(&next).await?;
         failpoint::reached("publish.stored");
+        self.forget_replaced(next.size).await?;
         let published = Arc::new(Published { size: next.size, note: next.note });
         self.remember(&published).await?;
         failpoint::reached("publish.remembered");
@@ -207,26 +217,37 @@ impl Gateway {
         self.log.start.get().copied().unwrap_or(Cause::Planned)
     }
 
-    /// Reads the head and proves from the stored hashes that it extends what was signed.
+    /// Reads the head and proves from the stored hashes that it extends what was signed. Where one key
+    /// hands over to the next in between, that size comes first: it has a checkpoint of its own.
     async fn prove_growth(&self, signed: Option<LastSigned>) -> Result<std::result::Result<Proven, LogRefusal>> {
-        self.database
+        let proven = self
+            .database
             .read(move |connection| {
                 let head = audit_log::head(connection)?.ok_or(storage::Error::DamagedLog("the head is missing"))?;
-                Ok(match extends(connection, &head, signed.as_ref())? {
-                    Growth::Proven => Ok(Proven { head, signed }),
-                    Growth::Refused(refusal) => Err(refusal),
-                })
+                let keys = log_keys(connection)?;
+                if let Growth::Refused(refusal) = extends(connection, &head, signed.as_ref())? {
+                    return Ok(Err(refusal));
+                }
+                let signed_size = signed.as_ref().map_or(0, |signed| signed.size);
+                let handover = keys.handovers().find(|size| (signed_size + 1..head.size).contains(size));
+                let (size, root) = match handover {
+                    None => (head.size, head.root),
+                    Some(size) => (size, tree::root(size, &StoredHashes::new(connection))?),
+                };
+                let passed = LastSigned { size, root, note: String::new() };
+                if size < head.size
+                    && let Growth::Refused(refusal) = extends(connection, &head, Some(&passed))?
+                {
+                    return Ok(Err(refusal));
+                }
+                Ok(Ok(Proven { size, root, keys, signed }))
             })
             .await
-            .or_else(damage)
-    }
-
-    /// The only place that signs a checkpoint: it takes nothing but a proven one.
-    fn sign(&self, proven: &Proven) -> Result<LastSigned> {
-        let checkpoint = Checkpoint { origin: self.origin.clone(), size: proven.head.size, root: proven.head.root };
-        let signature = self.keyholder.secrets().log.sign(checkpoint.text().as_bytes());
-        let note = checkpoint.note(&self.log_verifier()?, &signature);
-        Ok(LastSigned { size: checkpoint.size, root: checkpoint.root, note })
+            .or_else(damage)?;
+        if let Ok(proven) = &proven {
+            self.take_log_keys(proven.keys.clone());
+        }
+        Ok(proven)
     }
 
     /// Has the key store take the new signature for the old one. Only after that may the note leave
@@ -273,7 +294,8 @@ impl Gateway {
         let seen = self.log.published.load().as_ref().map_or(0, |published| published.size);
         let newest = self.database.read(audit_log::newest_checkpoint).await.map_err(Error::store)?;
         let Some((size, note)) = newest.filter(|(size, _)| *size > seen) else { return Ok(()) };
-        let Ok(verified) = checkpoint::open(note.as_bytes(), Some(&self.origin), &[self.log_verifier()?], &[]) else {
+        self.look_at_log_keys().await?;
+        let Ok(verified) = checkpoint::open(note.as_bytes(), Some(&self.origin), &self.own_verifiers()?, &[]) else {
             return Err(self.refuse_log(LogRefusal {
                 exit: 40,
                 what: format!(
@@ -333,13 +355,21 @@ impl Gateway {
     }
 }
 
-/// A head that was proven to extend what was signed last.
+/// A size that was proven to extend what was signed last.
 struct Proven {
-    head: LogHead,
+    size: u64,
+    root: Hash,
+    /// Which keys sign it.
+    keys: LogKeys,
     signed: Option<LastSigned>,
 }
 
 impl Proven {
+    /// What was signed last, if two keys signed it.
+    fn signed_handover(&self) -> Option<&LastSigned> {
+        self.signed.as_ref().filter(|signed| self.keys.handovers().any(|size| size == signed.size))
+    }
+
     fn signed_size(&self) -> u64 {
         self.signed.as_ref().map_or(0, |signed| signed.size)
     }

@@ -100,8 +100,16 @@ pub struct Secrets {
     pub jwt: JwtSigner,
     /// Signs receipts.
     pub receipt: Signing,
+    /// Sign checkpoints; the older first. Which of them signs which size, the log says.
+    pub log: Vec<LogSigner>,
+}
+
+/// A key of the log.
+pub struct LogSigner {
+    /// Its version in the key store.
+    pub version: u32,
     /// Signs checkpoints.
-    pub log: Signing,
+    pub signing: Signing,
 }
 
 /// All keys of this process.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::audit::checkpoint::Checkpoint;
 use crate::audit::leaf::Leaf;
 use crate::audit::payload::read_plaintext;
 use crate::audit::proof::{LogProof, OpenedPart};
@@ -51,8 +52,9 @@ impl Gateway {
     pub(super) fn receipt_of(&self, proof: &LogProof, part: OpenedPart) -> Result<Receipt> {
         let statement =
             read_plaintext(&part.plaintext).map_err(|_| Error::DataUnreadable(crate::crypto::Error::Corrupted))?;
-        let trust = format!("log {}\nquorum none\n", self.log_verifier()?);
-        Ok(Receipt::new(trust, proof, vec![part], statement))
+        let size = Checkpoint::of_note(proof.checkpoint.as_bytes()).map_or(u64::MAX, |checkpoint| checkpoint.size);
+        let logs: String = self.verifiers_of(size).iter().map(|key| format!("log {key}\n")).collect();
+        Ok(Receipt::new(logs + "quorum none\n", proof, vec![part], statement))
     }
 
     /// The part of an entry by itself.

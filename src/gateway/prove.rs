@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::audit::checkpoint::with_cosignatures;
-use crate::audit::leaf::{Fact, Leaf};
-use crate::audit::note::{KeyKind, VerifierKey};
+use crate::audit::log_keys::verifier_key;
+use crate::audit::note::VerifierKey;
 use crate::audit::proof::LogProof;
 use crate::audit::tile::{TILE_WIDTH, TileKind, TilePath, put_entry};
 use crate::audit::tree;
@@ -19,7 +19,7 @@ use crate::domain::id::EntryId;
 use crate::storage::audit_log::{self, StoredHashes, StoredLeaf};
 use crate::storage::{self, Connection, Location};
 
-use super::checkpoint::{LogRefusal, Published};
+use super::checkpoint::{LogRefusal, Published, log_keys};
 use super::rendering::{LeafBytes, Rendered, rendered};
 use super::scrub::ScrubStatus;
 use super::witness::WitnessStanding;
@@ -212,19 +212,14 @@ impl StoredLog {
         Ok(Some(Published { size, note }))
     }
 
-    /// The verifier key of the log, as its first leaf names it.
+    /// The verifier key of the log, as its first leaf or its newest rotation names it.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no first leaf; when the store cannot be read.
     pub fn verifier(&mut self) -> Result<VerifierKey> {
         let head = audit_log::head(&mut self.0).map_err(Error::store)?.ok_or(Error::NotFound)?;
-        let opening = audit_log::bare_leaf(&mut self.0, 0).map_err(Error::store)?;
-        let leaf = opening.and_then(|(_, leaf, _)| Leaf::decode(&leaf).ok()).ok_or(Error::NotFound)?;
-        let named = leaf.facts.as_slice().iter().find_map(|fact| match fact {
-            Fact::Verifier([kind, public @ ..]) if *kind == KeyKind::Ed25519.byte() => Some(*public),
-            _ => None,
-        });
-        VerifierKey::new(&head.origin, KeyKind::Ed25519, named.ok_or(Error::NotFound)?).map_err(|_| Error::NotFound)
+        let keys = log_keys(&mut self.0).map_err(Error::store)?;
+        keys.newest().and_then(|typed| verifier_key(&head.origin, typed)).ok_or(Error::NotFound)
     }
 
     /// As [`Gateway::prove_entry`], in the newest stored checkpoint.

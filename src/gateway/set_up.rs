@@ -13,7 +13,6 @@ use arc_swap::ArcSwap;
 use quick_cache::sync::Cache;
 
 use crate::audit::leaf::{Cause, Fact};
-use crate::audit::note::{KeyKind, VerifierKey};
 use crate::audit::payload::Payload;
 use crate::domain::event::{Event, Outcome};
 use crate::domain::id::{InstallationId, InstanceId};
@@ -171,15 +170,6 @@ impl Gateway {
             .await
             .map_err(Error::store)?;
         Ok(())
-    }
-
-    /// The public key of the log under its name.
-    ///
-    /// # Errors
-    /// [`Error::Unacceptable`] when the origin cannot be the name of a key.
-    pub fn log_verifier(&self) -> Result<VerifierKey> {
-        VerifierKey::new(&self.origin, KeyKind::Ed25519, self.keyholder.secrets().log.public_key())
-            .map_err(|_| Error::Unacceptable("audit.origin must not hold white space or a plus sign"))
     }
 
     async fn take_terms(&self) -> Result<()> {

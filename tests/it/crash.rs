@@ -34,6 +34,16 @@ fn ending_at_every_failpoint_loses_nothing_on_postgres() {
     installed(|_| postgres(server()), end_at_every_failpoint);
 }
 
+#[test]
+fn ending_a_key_rotation_at_every_failpoint_leaves_one_key_on_sqlite() {
+    installed(sqlite, rotate_at_every_failpoint);
+}
+
+#[test]
+fn ending_a_key_rotation_at_every_failpoint_leaves_one_key_on_postgres() {
+    installed(|_| postgres(server()), rotate_at_every_failpoint);
+}
+
 /// Gives a test a gateway of its own, and the address of its database.
 fn installed(stores: impl FnOnce(&Path) -> (String, String), test: impl FnOnce(&mut Installed, &str)) {
     let folder = tempfile::tempdir().expect("folder");
@@ -221,6 +231,30 @@ fn end_at_every_failpoint(installed: &mut Installed, database: &str) {
     }
     sent.send_all_again(&url);
     conclude(installed, database, &sent);
+}
+
+/// Wherever the rotation of the log's key is cut off, the next gateway finishes it.
+fn rotate_at_every_failpoint(installed: &mut Installed, database: &str) {
+    installed.start();
+    assert_eq!(installed.stop(), Some(0), "{}", installed.said());
+    for place in FAILPOINTS {
+        let (code, said) = installed.run_to_end_at(place, &["keys", "rotate", "log"]);
+        assert_eq!(code, -1, "{place}: {said}");
+        installed.start();
+        assert_eq!(installed.stop(), Some(0), "{}", installed.said());
+        let (code, said) = installed.run(&["keys", "status", "--json"]);
+        assert_eq!(code, 0, "{said}");
+        // Before the leaf there are two: the next one waits.
+        let begun = usize::from(place.starts_with("append.") && place != "append.committed");
+        assert_eq!(said.matches(r#""purpose":"log""#).count(), 1 + begun, "{place}: {said}");
+    }
+    let handovers =
+        "SELECT count(*) FROM audit_leaf l JOIN audit_checkpoint c ON c.size = l.seq + 1 WHERE l.event = 104";
+    let rotations = "SELECT count(*) FROM audit_leaf WHERE event = 104";
+    let mut store = open(database);
+    assert_eq!(store.number(handovers), store.number(rotations), "a checkpoint of both keys is missing");
+    let (code, said) = installed.run(&["audit", "verify"]);
+    assert_eq!(code, 10, "{said}");
 }
 
 /// Every event is stored once, every record has its leaf, and the log verifies.

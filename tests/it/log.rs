@@ -42,6 +42,7 @@ mod bundles;
 mod clock;
 mod prune;
 mod published;
+pub mod rotation;
 mod scrub;
 mod witnessed;
 
@@ -51,14 +52,14 @@ fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(TestLog) -> F
 }
 
 /// The stores of a log that is opened, left, tampered with and opened again.
-struct TestLog {
+pub struct TestLog {
     settings: Settings,
     source: Source,
     folder: tempfile::TempDir,
 }
 
 impl TestLog {
-    fn new(backend: Backend) -> Self {
+    pub fn new(backend: Backend) -> Self {
         let folder = tempfile::tempdir().expect("folder");
         Self { settings: settings(backend, folder.path()), source: Source::default(), folder }
     }

@@ -34,8 +34,17 @@ fn the_page_is_guarded_and_whole() {
 fn real_clients_verify_in_a_browser() {
     let scene = Scene::get();
     let folder = tempfile::tempdir().expect("folder");
+    let log = crate::log::TestLog::new(Backend::Sqlite);
+    let (three, trusts) = crate::log::rotation::bundle_of_three_keys(&log);
     let cases = folder.path().join("cases");
-    std::fs::write(&cases, cases_of(scene, folder.path()).to_string()).expect("cases");
+    let mut listed = cases_of(scene, folder.path());
+    for (number, trust) in trusts.iter().enumerate() {
+        let name = format!("bundle-of-three-keys-{number}");
+        listed.as_array_mut().expect("list").push(
+            json!({"name": name, "path": three, "trust": trust, "verdict": "not_attested", "exit": 10, "codes": ["unwitnessed"]}),
+        );
+    }
+    std::fs::write(&cases, listed.to_string()).expect("cases");
     run(Backend::Sqlite, Wish::default(), async |gateway| {
         crate::log::grow(&gateway.house, 400).await;
         gateway.house.publish_once().await.expect("published");

@@ -20,7 +20,7 @@ fn receipt() {
     let report = read(file).verify(TrustSource::Own(&trust));
     assert_eq!((report.exit, report.opened, report.witnessed_to), (0, 1, Some(6)), "{report:?}");
     assert_eq!(read(file).verify(TrustSource::Receipt).exit, 10);
-    let alone = Trust::of_log(trust.logs()[0].clone());
+    let alone = Trust::of_logs(vec![trust.logs()[0].clone()]);
     assert_eq!(read(file).verify(TrustSource::Own(&alone)).exit, 10);
 
     let judge = |change: &dyn Fn(&mut Json)| {
@@ -108,7 +108,7 @@ fn attestation() {
     assert_eq!(judge(from_ref(&full), &trust, TrustSource::Receipt, None), (10, Some(6)));
     assert_eq!(judge(from_ref(&bare), &trust, own, None), (50, None));
     assert_eq!(judge(&[], &trust, own, None), (10, None));
-    let alone = Trust::of_log(trust.logs()[0].clone());
+    let alone = Trust::of_logs(vec![trust.logs()[0].clone()]);
     assert_eq!(judge(&[bare], &alone, TrustSource::Own(&alone), None), (10, None));
     let seconds = full.cosignatures[0].seconds;
     let fresh = Some(Freshness { now: seconds + 60, maximum_age: 60 });

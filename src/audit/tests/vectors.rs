@@ -150,7 +150,7 @@ fn signed_note() {
     assert_eq!(made, log);
     let root = fixed(&all["rfc6962"]["roots"][7]);
     let checkpoint = Checkpoint { origin: log.name().to_owned(), size: 7, root };
-    let mut note = checkpoint.note(&log, &signing.sign(checkpoint.text().as_bytes()));
+    let mut note = checkpoint.note(&[(log.clone(), signing.sign(checkpoint.text().as_bytes()))]);
     let cosigning = Signing::from_seed(&secret(&set["witness_seed"]));
     let seconds = 1_767_225_600_u64;
     let signature = cosigning.sign(&cosigned_message(seconds, &checkpoint.text()));
@@ -319,7 +319,7 @@ fn amanat_log() {
     let log = VerifierKey::parse(text(&set["log_vkey"])).unwrap();
     let checkpoint = Checkpoint { origin: origin.to_owned(), size: 6, root: frontier.root() };
     let signing = Signing::from_seed(&secret(&set["log_seed"]));
-    let note = checkpoint.note(&log, &signing.sign(checkpoint.text().as_bytes()));
+    let note = checkpoint.note(&[(log.clone(), signing.sign(checkpoint.text().as_bytes()))]);
     assert!(text(&set["checkpoint"]).starts_with(&note));
     let source = Source(hashes);
     for (index, case) in set["proofs"].as_object().unwrap() {

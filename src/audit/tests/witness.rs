@@ -26,7 +26,7 @@ impl Signer {
 
     fn note(&self, size: u64, root: Hash) -> String {
         let checkpoint = Checkpoint { origin: self.key.name().to_owned(), size, root };
-        checkpoint.note(&self.key, &self.signing.sign(checkpoint.text().as_bytes()))
+        checkpoint.note(&[(self.key.clone(), self.signing.sign(checkpoint.text().as_bytes()))])
     }
 
     fn keys(&self) -> Vec<VerifierKey> {

@@ -3,6 +3,7 @@
 
 use crate::audit::finding::{Code, Finding};
 use crate::audit::leaf::{Fact, Leaf};
+use crate::audit::log_keys::{LogKeys, ValidKey};
 use crate::audit::tree::Hash;
 use crate::domain::event::{Class, Event, Role};
 
@@ -29,7 +30,7 @@ pub(super) struct Sense {
     closed: Option<u64>,
     /// The time-stamps that leaves tell of.
     dated: Vec<Dated>,
-    keys: Vec<ValidKey>,
+    keys: LogKeys,
     /// Sealed parts that leaves name, those that are gone, and those that leaves count as deleted, by
     /// class.
     named: [u64; 3],
@@ -41,15 +42,8 @@ pub(super) struct Sense {
     is_whole: bool,
 }
 
-/// The sizes for which a key of the log may sign.
-struct ValidKey {
-    typed: [u8; 33],
-    from: u64,
-    to: u64,
-}
-
 impl Sense {
-    pub(super) const fn new(expected_origin: Option<String>, first: u64) -> Self {
+    pub(super) fn new(expected_origin: Option<String>, first: u64) -> Self {
         Self {
             expected_origin,
             said_origin: None,
@@ -60,7 +54,7 @@ impl Sense {
             last: None,
             closed: None,
             dated: Vec::new(),
-            keys: Vec::new(),
+            keys: LogKeys::default(),
             named: [0; 3],
             gone: [0; 3],
             counted: [0; 3],
@@ -81,7 +75,7 @@ impl Sense {
             silences: self.silences,
             last: self.last.map(|(seq, time, event)| (seq, time, event.number())),
             closed: self.closed,
-            keys: self.keys.iter().map(hex).collect(),
+            keys: self.keys.as_slice().iter().map(hex).collect(),
             named: self.named,
             gone: self.gone,
             counted: self.counted,
@@ -143,10 +137,10 @@ impl Sense {
             let text = "Leaves follow after the log was closed.";
             findings.push(Finding::between(Code::LeafInserted, closed, leaf.seq, text));
         }
+        self.keys.hear(leaf);
         match leaf.event {
             Event::LogOpened => self.open(leaf, findings),
             Event::LogHeartbeat => self.heartbeats += 1,
-            Event::LogKeyRotated => self.rotate(leaf),
             Event::LogAnchored => self.date(leaf),
             Event::LogClosed => self.closed = Some(leaf.seq),
             Event::LogSucceeded => {
@@ -198,28 +192,6 @@ impl Sense {
                 }
                 Fact::HeartbeatSeconds(seconds) => {
                     self.heartbeat = Some(seconds.saturating_mul(MICROSECONDS));
-                }
-                Fact::Verifier(typed) => {
-                    self.keys.push(ValidKey { typed: *typed, from: 0, to: u64::MAX });
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// The checkpoint right behind a rotation has both signatures; smaller sizes have only the old
-    /// key's, larger ones only the new one's.
-    fn rotate(&mut self, leaf: &Leaf) {
-        let size = leaf.seq.saturating_add(1);
-        for fact in leaf.facts.as_slice() {
-            match fact {
-                Fact::Verifier(typed) => {
-                    self.keys.push(ValidKey { typed: *typed, from: size, to: u64::MAX });
-                }
-                Fact::ReplacedVerifier(typed) => {
-                    for key in self.keys.iter_mut().filter(|key| key.typed == *typed) {
-                        key.to = key.to.min(size);
-                    }
                 }
                 _ => {}
             }
@@ -342,11 +314,7 @@ impl Sense {
         }
         for checkpoint in chain.checkpoints() {
             for key in &checkpoint.signed_by {
-                let valid = self
-                    .keys
-                    .iter()
-                    .any(|known| known.typed == key.typed() && (known.from..=known.to).contains(&checkpoint.size));
-                if !valid {
+                if !self.keys.may_sign(&key.typed(), checkpoint.size) {
                     let text = "A key signed a size that it is not valid for.";
                     findings.push(Finding::at(Code::KeyNotValidHere, checkpoint.size, text));
                 }

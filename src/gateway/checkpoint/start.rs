@@ -35,6 +35,7 @@ impl Gateway {
     /// [`Error::LogRefused`] when the log is behind, apart or damaged, or the clock stands before its
     /// newest leaf; the text names both sizes and the way out.
     pub(in crate::gateway) async fn check_log(&self, clock: Belief) -> Result<()> {
+        self.look_at_log_keys().await?;
         let signed = self.keyholder.store().read(keys::last_signed).await.map_err(Error::keys)?;
         let memory = Memory::of(&self.settings.memory, &self.origin);
         let remembered = self.remembered_note(&memory)?;
@@ -65,7 +66,7 @@ impl Gateway {
         let cause = if is_rebuilt { Cause::MemoryRebuilt } else { edge.cause };
         self.log.start.get_or_init(|| cause);
         if let Some(stored) = edge.newest_checkpoint {
-            let is_ours = checkpoint::open(stored.note.as_bytes(), Some(&self.origin), &[self.log_verifier()?], &[])
+            let is_ours = checkpoint::open(stored.note.as_bytes(), Some(&self.origin), &self.own_verifiers()?, &[])
                 .is_ok_and(|verified| verified.checkpoint.size == stored.size);
             if !is_ours {
                 let what = format!("the stored checkpoint of {} leaves is not signed by this log", stored.size);
@@ -79,7 +80,7 @@ impl Gateway {
     /// The note in the memory, its signature checked.
     fn remembered_note(&self, memory: &Memory) -> Result<Option<LastSigned>> {
         let Some(note) = memory.read()? else { return Ok(None) };
-        match checkpoint::open(note.as_bytes(), Some(&self.origin), &[self.log_verifier()?], &[]) {
+        match checkpoint::open(note.as_bytes(), Some(&self.origin), &self.own_verifiers()?, &[]) {
             Ok(verified) => {
                 Ok(Some(LastSigned { size: verified.checkpoint.size, root: verified.checkpoint.root, note }))
             }

@@ -101,7 +101,7 @@ impl Gateway {
             let work = move || {
                 let mut connection = house.database.reader().map_err(Error::store)?;
                 let besides = Besides {
-                    keys: vec![house.log_verifier()?],
+                    keys: house.verifiers_of(u64::MAX),
                     trust: house.settings.trust.policy.clone(),
                     opened: house.opened_parts(&mut connection, &opening.parts)?,
                 };

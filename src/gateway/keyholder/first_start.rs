@@ -8,11 +8,11 @@ use crate::domain::event::Class;
 use crate::domain::id::InstallationId;
 use crate::gateway::source::Source;
 use crate::gateway::{Error, Result};
-use crate::storage::keys::{self, KeyStore, StoredSecret};
-use crate::storage::{Id16, Micros};
+use crate::storage::Id16;
+use crate::storage::keys::{self, KeyStore};
 
 use super::HOLDER_INSTALLATION;
-use super::make::{make_audit_key, wrap_new};
+use super::make::{make_audit_key, make_secret};
 
 /// The secrets every installation has.
 const SECRET_PURPOSES: [KeyPurpose; 8] = [
@@ -38,15 +38,7 @@ pub(super) async fn ensure_secrets(
         if present.iter().any(|row| row.purpose == purpose.as_str()) {
             continue;
         }
-        let (_, wrapped) = wrap_new(installation, source, keyring, purpose, None, 1)?;
-        let row = StoredSecret {
-            purpose: purpose.as_str().to_owned(),
-            version: 1,
-            kek_version: keyring.active(),
-            wrapped: wrapped.to_bytes(),
-            state: "current".to_owned(),
-            created_at: Micros::from(now),
-        };
+        let row = make_secret(installation, source, keyring, purpose, 1, "current", now)?;
         store.write(move |connection| keys::insert_secret(connection, &row)).await.map_err(Error::keys)?;
     }
     Ok(())

@@ -16,7 +16,7 @@ use crate::domain::id::{InstallationId, SubjectId};
 use crate::gateway::leaf::HeldAuditKey;
 use crate::gateway::source::Source;
 use crate::gateway::{Error, Result};
-use crate::storage::keys::{self, StoredAuditKey, StoredOwnedKey, StoredSubjectKey};
+use crate::storage::keys::{self, StoredAuditKey, StoredOwnedKey, StoredSecret, StoredSubjectKey};
 use crate::storage::{Id16, Micros};
 
 use super::{HOLDER_SUBJECT, Keyholder, PersonKeys};
@@ -149,6 +149,15 @@ impl Keyholder {
         Ok((Dek::new(1, key), row))
     }
 
+    /// A new secret of the service, which nothing uses before it is stored.
+    ///
+    /// # Errors
+    /// [`Error::Protection`].
+    pub fn make_secret(&self, purpose: KeyPurpose, version: u32, state: &str) -> Result<StoredSecret> {
+        let now = self.source.now();
+        make_secret(self.installation, &self.source, &self.keyring(), purpose, version, state, now)
+    }
+
     fn wrap_new(
         &self,
         keyring: &Keyring,
@@ -173,6 +182,26 @@ pub(super) fn wrap_new(
     let nonce = source.random().map_err(Error::Protection)?;
     let wrapped = keyring.wrap(&place, &key, &nonce).map_err(Error::Protection)?;
     Ok((key, wrapped))
+}
+
+pub(super) fn make_secret(
+    installation: InstallationId,
+    source: &Source,
+    keyring: &Keyring,
+    purpose: KeyPurpose,
+    version: u32,
+    state: &str,
+    now: Timestamp,
+) -> Result<StoredSecret> {
+    let (_, wrapped) = wrap_new(installation, source, keyring, purpose, None, version)?;
+    Ok(StoredSecret {
+        purpose: purpose.as_str().to_owned(),
+        version,
+        kek_version: keyring.active(),
+        wrapped: wrapped.to_bytes(),
+        state: state.to_owned(),
+        created_at: now.into(),
+    })
 }
 
 #[expect(clippy::too_many_arguments, reason = "a constructor of one row, called twice")]

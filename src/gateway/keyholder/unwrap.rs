@@ -15,7 +15,7 @@ use crate::gateway::{Error, Result};
 use crate::storage::Id16;
 use crate::storage::keys::{self, StoredAuditKey, StoredSecret, StoredSubjectKey};
 
-use super::{Keyholder, Secrets};
+use super::{Keyholder, LogSigner, Secrets};
 
 impl Keyholder {
     /// Opens a key of a case, package, document or task.
@@ -61,7 +61,16 @@ pub(super) fn open_secrets(
     let journal = take(KeyPurpose::Journal, "current").ok_or(Error::MissingKey)?;
     let jwt = take(KeyPurpose::Jwt, "current").ok_or(Error::MissingKey)?;
     let receipt = take(KeyPurpose::Receipt, "current").ok_or(Error::MissingKey)?;
-    let log = take(KeyPurpose::Log, "current").ok_or(Error::MissingKey)?;
+    let mut log = Vec::new();
+    for state in ["current", "next"] {
+        while let Some(secret) = take(KeyPurpose::Log, state) {
+            log.push(LogSigner { version: secret.version(), signing: Signing::from_seed(secret.key()) });
+        }
+    }
+    log.sort_by_key(|signer| signer.version);
+    if log.is_empty() {
+        return Err(Error::MissingKey);
+    }
     let mut suppressions = Vec::new();
     for state in ["current", "previous"] {
         while let Some(secret) = take(KeyPurpose::Suppression, state) {
@@ -76,7 +85,7 @@ pub(super) fn open_secrets(
         journal,
         jwt: JwtSigner::from_seed(jwt.key()),
         receipt: Signing::from_seed(receipt.key()),
-        log: Signing::from_seed(log.key()),
+        log,
     })
 }
 

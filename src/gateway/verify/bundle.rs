@@ -10,6 +10,7 @@ mod notes;
 mod shown;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::audit::attest::attest;
 use crate::audit::bundle::{BundlePath, Manifest};
 use crate::audit::finding::{Code, Finding, Report, Severity};
-use crate::audit::leaf::Skeleton;
+use crate::audit::leaf::{Leaf, Skeleton};
 use crate::audit::receipt::TrustSource;
 use crate::audit::tile::{TILE_WIDTH, TileKind, TilePath, read_entries};
 use crate::audit::tree::{Frontier, Hash, HashSource};
@@ -234,12 +235,11 @@ impl Bundle {
         findings: &mut Vec<Finding>,
     ) -> Result<Notes> {
         let mut notes = Notes::new(&self.manifest.origin, wanted.trust.as_ref(), claimed);
+        self.learn_keys(&mut notes)?;
         for path in self.note_paths() {
             let Some(note) = self.take(&path, findings)? else { continue };
-            let (size, standing) = match path {
-                BundlePath::CheckpointOf(size) => (size, Standing::Older),
-                _ => (self.manifest.size, Standing::Evidence),
-            };
+            let size = self.size_of(&path).unwrap_or_default();
+            let standing = if path == BundlePath::Checkpoint { Standing::Evidence } else { Standing::Older };
             match notes.take(&path.to_string(), &note, standing) {
                 Ok(said) if said == size => {}
                 Ok(said) => findings.push(malformed(format!("{path} is a checkpoint of {said} leaves, not {size}."))),
@@ -252,6 +252,48 @@ impl Bundle {
             }
         }
         Ok(notes)
+    }
+
+    /// Learns the keys before and after each known one: both sign the checkpoint right behind the leaf at
+    /// which one hands over to the other.
+    fn learn_keys(&mut self, notes: &mut Notes) -> Result<()> {
+        let paths: BTreeSet<u64> = self.note_paths().iter().filter_map(|path| self.size_of(path)).collect();
+        let mut handovers = Vec::new();
+        for size in paths {
+            let path = if size == self.manifest.size { BundlePath::Checkpoint } else { BundlePath::CheckpointOf(size) };
+            let Content::Bytes(note, _) = self.files.read(&path)? else { continue };
+            if let Some(seq) = size.checked_sub(1).filter(|_| notes.is_handover(&note))
+                && let Some(leaf) = self.leaf(seq)?
+            {
+                handovers.push((note, leaf));
+            }
+        }
+        // Forwards from the keys that are known, and back from the newest of them.
+        handovers.iter().chain(handovers.iter().rev()).for_each(|(note, leaf)| notes.learn(note, leaf));
+        Ok(())
+    }
+
+    /// The size that a path of a note stands for.
+    const fn size_of(&self, path: &BundlePath) -> Option<u64> {
+        match path {
+            BundlePath::Checkpoint => Some(self.manifest.size),
+            BundlePath::CheckpointOf(size) => Some(*size),
+            _ => None,
+        }
+    }
+
+    /// A single leaf, if its entry is in the bundle.
+    fn leaf(&mut self, seq: u64) -> Result<Option<Leaf>> {
+        let Manifest { size, from, to, .. } = self.manifest;
+        if !(from..to).contains(&seq) {
+            return Ok(None);
+        }
+        let (index, first) = (seq / TILE_WIDTH, seq / TILE_WIDTH * TILE_WIDTH);
+        let Some(path) = tile(TileKind::Entries, index, size.min(first + TILE_WIDTH) - first) else { return Ok(None) };
+        let Content::Bytes(bytes, _) = self.files.read(&path)? else { return Ok(None) };
+        let place = usize::try_from(seq - first).ok();
+        let leaf = place.and_then(|place| read_entries(&bytes).ok()?.get(place).map(|leaf| Leaf::decode(leaf)));
+        Ok(leaf.and_then(std::result::Result::ok))
     }
 
     /// Holds every time-stamp against its checkpoint.

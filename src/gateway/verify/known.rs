@@ -2,12 +2,12 @@
 
 use crate::audit::checkpoint::{self, Checkpoint, CheckpointError, Verified, with_cosignatures};
 use crate::audit::finding::{Code, Finding};
-use crate::audit::leaf::{Fact, Leaf};
-use crate::audit::note::{KeyKind, Note, VerifierKey};
+use crate::audit::leaf::Leaf;
+use crate::audit::log_keys::{handed_over, verifier_key};
+use crate::audit::note::VerifierKey;
 use crate::audit::trust::Trust;
 use crate::audit::verify::{KnownCheckpoint, Start};
-use crate::domain::event::Event;
-use crate::gateway::checkpoint::Memory;
+use crate::gateway::checkpoint::{Memory, log_keys};
 use crate::gateway::{Error, Result};
 use crate::storage::audit_log::{self, LogHead};
 use crate::storage::{Connection, keys};
@@ -41,17 +41,18 @@ impl Known {
         findings: &mut Vec<Finding>,
     ) -> Result<Self> {
         let claimed = claimed_keys(connection, head)?;
-        let (log_keys, witness_keys) = match &verification.trust {
+        let (mut log_keys, witness_keys) = match &verification.trust {
             Some(trust) => (trust.logs().to_vec(), trust.witness_keys()),
             None => (claimed.clone(), Vec::new()),
         };
+        learn(connection, head, &mut log_keys)?;
         let mut known = Self {
             origin: expected_origin(verification.trust.as_ref(), head),
             checkpoints: Vec::new(),
             verified: Vec::new(),
             notes: Vec::new(),
             log_keys: log_keys.clone(),
-            claimed: claimed.into_iter().next().map(Trust::of_log),
+            claimed: (!claimed.is_empty()).then(|| Trust::of_logs(claimed)),
         };
         let opener = Opener { origin: known.origin.clone(), log_keys, witness_keys };
 
@@ -115,7 +116,7 @@ impl Opener {
         if self.log_keys.is_empty() {
             // Without leaf 0 and without a trust policy nobody says whose signature it must be. What
             // the note says must fit all the same.
-            let said = Checkpoint::parse(Note::parse(note)?.text)?;
+            let said = Checkpoint::of_note(note)?;
             known.checkpoints.push(KnownCheckpoint { size: said.size, root: said.root, signed_by: Vec::new() });
             return Ok(());
         }
@@ -134,26 +135,27 @@ pub(in crate::gateway) fn claimed_keys(
     head: Option<&LogHead>,
 ) -> Result<Vec<VerifierKey>> {
     let Some(head) = head else { return Ok(Vec::new()) };
-    let mut leaves: Vec<Vec<u8>> = Vec::new();
-    if let Some((0, leaf, _)) = audit_log::bare_leaf(connection, 0).map_err(Error::store)? {
-        leaves.push(leaf);
-    }
-    // Each rotation raises the epoch, so most logs need no search.
-    if head.epoch > 0 {
-        let event = i16::try_from(Event::LogKeyRotated.number()).unwrap_or(i16::MAX);
-        let rotations = audit_log::leaves_of_events(connection, &[event], 1_000).map_err(Error::store)?;
-        leaves.extend(rotations.into_iter().map(|leaf| leaf.leaf));
-    }
-    let facts =
-        leaves.iter().filter_map(|leaf| Leaf::decode(leaf).ok()).flat_map(|leaf| leaf.facts.as_slice().to_vec());
-    Ok(facts
-        .filter_map(|fact| match fact {
-            Fact::Verifier([kind, public @ ..]) if kind == KeyKind::Ed25519.byte() => {
-                VerifierKey::new(&head.origin, KeyKind::Ed25519, public).ok()
+    let keys = log_keys(connection).map_err(Error::store)?;
+    Ok(keys.all().filter_map(|typed| verifier_key(&head.origin, typed)).collect())
+}
+
+/// Adds the keys before and after each known one: both sign the checkpoint right behind the leaf at
+/// which one hands over to the other.
+fn learn(connection: &mut Connection, head: Option<&LogHead>, known: &mut Vec<VerifierKey>) -> Result<()> {
+    let Some(head) = head else { return Ok(()) };
+    let rotations = audit_log::key_rotations(connection).map_err(Error::store)?;
+    // Forwards from the keys that are known, and back from the newest of them.
+    for (seq, leaf) in rotations.iter().chain(rotations.iter().rev()) {
+        let notes = audit_log::checkpoint_notes(connection, &[seq.saturating_add(1)].into()).map_err(Error::store)?;
+        let opened = notes.first().map(|(_, note)| checkpoint::open(note.as_bytes(), Some(&head.origin), known, &[]));
+        let (Some(Ok(opened)), Ok(leaf)) = (opened, Leaf::decode(leaf)) else { continue };
+        for key in handed_over(&head.origin, &leaf, opened.checkpoint.size, &opened.signed_by).into_iter().flatten() {
+            if !known.contains(&key) {
+                known.push(key);
             }
-            _ => None,
-        })
-        .collect())
+        }
+    }
+    Ok(())
 }
 
 /// The log that is expected: the one of the verifier's own trust, where it has one.

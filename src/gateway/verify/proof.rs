@@ -3,7 +3,6 @@
 use crate::audit::checkpoint::{self, Checkpoint, Verified};
 use crate::audit::finding::{Code, Finding, Report};
 use crate::audit::leaf::{Leaf, Refusal, leaf_hash};
-use crate::audit::note::Note;
 use crate::audit::proof::LogProof;
 use crate::audit::tree::verify_inclusion;
 use crate::audit::trust::Trust;
@@ -25,7 +24,7 @@ pub(super) fn check(text: &str, trust: Option<&Trust>, report: &mut Report) -> R
             (verified.checkpoint.clone(), Some(verified))
         }
         None => {
-            let said = Note::parse(note).and_then(|note| Checkpoint::parse(note.text));
+            let said = Checkpoint::of_note(note);
             (said.map_err(|_| malformed("The checkpoint of the proof is malformed."))?, None)
         }
     };

@@ -102,7 +102,7 @@ impl Gateway {
     pub(super) async fn contradiction(&self, asked: &Asked) -> Result<Option<LogRefusal>> {
         let Some(client) = &self.witnesses.client else { return Ok(None) };
         let Some(note) = shown(client, asked, &self.origin).await? else { return Ok(None) };
-        let Ok(seen) = checkpoint::open(note.as_bytes(), Some(&self.origin), &[self.log_verifier()?], &[]) else {
+        let Ok(seen) = checkpoint::open(note.as_bytes(), Some(&self.origin), &self.own_verifiers()?, &[]) else {
             tracing::warn!(witness = %asked.name, "a witness shows a checkpoint of this log that this log did not sign");
             return Ok(None);
         };

@@ -116,6 +116,12 @@ impl Witnesses {
         self.when_unwitnessed == WhenUnwitnessed::Wait && self.quorum().is_some()
     }
 
+    /// Whether the operator's trust policy has this key of the log; `None` where there is no policy.
+    #[must_use]
+    pub fn trusts_log(&self, key: &VerifierKey) -> Option<bool> {
+        self.trust.as_ref().map(|trust| trust.logs().contains(key))
+    }
+
     /// The policy, if it asks for a quorum.
     fn quorum(&self) -> Option<&Arc<Trust>> {
         self.trust.as_ref().filter(|trust| trust.asks_for_quorum())
@@ -224,7 +230,7 @@ impl Gateway {
     /// [`Error::LogRefused`]; or when a store cannot be read.
     pub(super) async fn check_witnesses(&self) -> Result<()> {
         let ours = self.log_verifier()?;
-        if self.witnesses.trust.as_ref().is_some_and(|trust| !trust.logs().contains(&ours)) {
+        if self.witnesses.trusts_log(&ours) == Some(false) {
             tracing::warn!(
                 "the trust policy has no log line with the key of this log, so nobody can verify with it; `amanat audit vkey` prints the key"
             );

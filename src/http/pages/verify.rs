@@ -33,6 +33,7 @@ files! {
     "show.js" SCRIPT
     "single.js" SCRIPT
     "bundle.js" SCRIPT
+    "keys.js" SCRIPT
     "lookup.js" SCRIPT
     "note.js" SCRIPT
     "leaf.js" SCRIPT

@@ -9,6 +9,7 @@ use crate::storage::schema::{audit_anchor, audit_checkpoint};
 use crate::storage::{Connection, Micros, Result};
 
 use super::LOG;
+use super::leaves::key_rotations;
 
 /// The newest checkpoints, newest first: size, note, and when it was signed.
 ///
@@ -105,7 +106,8 @@ pub fn insert_checkpoint(connection: &mut Connection, size: u64, note: &str, sig
 }
 
 /// Deletes old checkpoints so that of those signed before `before` only one an hour stays, and
-/// those that a time-stamp is on: without its text a time-stamp says nothing.
+/// those that a time-stamp is on (without its text a time-stamp says nothing) or where one key handed
+/// over to the next.
 ///
 /// # Errors
 /// When the store cannot be written.
@@ -118,10 +120,12 @@ pub fn thin_checkpoints(connection: &mut Connection, before: Micros) -> Result<u
         .order(audit_checkpoint::size)
         .select((audit_checkpoint::size, audit_checkpoint::signed_at))
         .load(c))?;
+    let handovers: BTreeSet<i64> =
+        key_rotations(connection)?.into_iter().filter_map(|(seq, _)| i64::try_from(seq + 1).ok()).collect();
     let mut hours = std::collections::HashSet::new();
     let mut deleted = 0;
     for (size, signed_at) in rows {
-        if !hours.insert(signed_at.0 / 3_600_000_000) {
+        if !hours.insert(signed_at.0 / 3_600_000_000) && !handovers.contains(&size) {
             deleted += on!(connection, c => diesel::delete(audit_checkpoint::table.find((LOG, size))).execute(c))?;
         }
     }

@@ -1,7 +1,11 @@
 //! Reading leaves.
 
+use diesel::dsl::sql;
+use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 
+use crate::domain::event::Event;
 use crate::domain::id::EntryId;
 use crate::storage::backend::on;
 use crate::storage::schema::audit_leaf;
@@ -54,6 +58,25 @@ pub fn leaves_of_events(connection: &mut Connection, events: &[i16], limit: i64)
         .select((audit_leaf::seq, audit_leaf::entry, audit_leaf::time, audit_leaf::event, audit_leaf::leaf, audit_leaf::hash))
         .load(c))?;
     rows.into_iter().map(stored_leaf).collect()
+}
+
+/// Position and bytes of the leaves at which one key of the log handed over to the next, in order.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn key_rotations(connection: &mut Connection) -> Result<Vec<(u64, Vec<u8>)>> {
+    let rows: Vec<(i64, Vec<u8>)> = on!(connection, c => audit_leaf::table
+        .filter(audit_leaf::log.eq(LOG))
+        .filter(is_key_rotation())
+        .order(audit_leaf::seq)
+        .select((audit_leaf::seq, audit_leaf::leaf))
+        .load(c))?;
+    Ok(rows.into_iter().map(|(seq, leaf)| (u64::try_from(seq).unwrap_or(0), leaf)).collect())
+}
+
+/// As a literal, so that the index on rotations is used.
+pub(super) fn is_key_rotation() -> SqlLiteral<Bool> {
+    sql(&format!("event = {}", Event::LogKeyRotated.number()))
 }
 
 /// The leaf with this entry id.

@@ -1,5 +1,6 @@
 //! Leaves that are pruned: below the minimum index nothing is shown any more, and rows may go.
 
+use diesel::dsl::not;
 use diesel::prelude::*;
 
 use crate::storage::backend::on;
@@ -7,6 +8,7 @@ use crate::storage::schema::{audit_leaf, audit_log, audit_prune};
 use crate::storage::{Connection, Result, Transaction};
 
 use super::LOG;
+use super::leaves::is_key_rotation;
 
 /// Raises the minimum index from `from` to `to`. False: it is not `from`. Only in the commit of the
 /// leaf that says so.
@@ -48,16 +50,19 @@ pub fn deletion(connection: &mut Connection) -> Result<Option<u64>> {
 }
 
 /// Deletes the rows of the lowest leaves below `until`, at most `limit`, and says how many went; when
-/// none is left the deletion is forgotten. The row of leaf 0 stays: it names the log, its key and its
-/// first policy, and can still be proved.
+/// none is left the deletion is forgotten. The rows of leaf 0 and of the rotations of the log's key
+/// stay: they name the log, its first policy and its keys, and can still be proved.
 ///
 /// # Errors
 /// When the store cannot be written.
 pub fn delete_leaves(transaction: &mut Transaction<'_>, until: u64, limit: i64) -> Result<usize> {
     let connection = transaction.connection();
     let until = i64::try_from(until).unwrap_or(i64::MAX);
-    let below =
-        || audit_leaf::table.filter(audit_leaf::log.eq(LOG).and(audit_leaf::seq.gt(0)).and(audit_leaf::seq.lt(until)));
+    let below = || {
+        audit_leaf::table
+            .filter(audit_leaf::log.eq(LOG).and(audit_leaf::seq.gt(0)).and(audit_leaf::seq.lt(until)))
+            .filter(not(is_key_rotation()))
+    };
     let lowest: Option<i64> = on!(&mut *connection, c => below().select(diesel::dsl::min(audit_leaf::seq)).first(c))?;
     let Some(lowest) = lowest else {
         on!(connection, c => diesel::delete(audit_prune::table.find(LOG)).execute(c))?;

@@ -34,8 +34,8 @@ pub use rows::{
     insert_subject_keys, owned_key, subject_key, subject_key_page, subject_keys,
 };
 pub use service::{
-    LastSigned, StoredKek, StoredSecret, compare_and_sign, insert_kek, insert_secret, keks, last_signed, secrets,
-    set_kek_state, set_secret_state,
+    LastSigned, StoredKek, StoredSecret, compare_and_sign, forget_secrets, insert_kek, insert_secret, keks,
+    last_signed, secrets, set_kek_state,
 };
 pub use tombstones::{
     StoredTombstone, destroyed, erased_whole, fingerprints_alive, insert_tombstones, tombstoned_subjects,

@@ -148,12 +148,19 @@ pub fn insert_secret(connection: &mut Connection, row: &StoredSecret) -> Result<
     Ok(())
 }
 
-/// Changes the state of a secret.
+/// Destroys versions of a secret that were replaced; of those that are left the oldest is current.
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn set_secret_state(connection: &mut Connection, purpose: &str, key_version: u32, state: &str) -> Result<()> {
-    on!(connection, c => diesel::update(secret::table.find((purpose, number(key_version)))).set(secret::state.eq(state)).execute(c))?;
+pub fn forget_secrets(connection: &mut Connection, purpose: &str, versions: &[u32]) -> Result<()> {
+    let of_purpose = || secret::table.filter(secret::purpose.eq(purpose));
+    let versions: Vec<i32> = versions.iter().copied().map(number).collect();
+    on!(&mut *connection, c => diesel::delete(of_purpose().filter(secret::version.eq_any(versions.clone()))).execute(c))?;
+    let left: Option<i32> =
+        on!(&mut *connection, c => of_purpose().select(diesel::dsl::min(secret::version)).first(c))?;
+    on!(connection, c => diesel::update(of_purpose().filter(secret::version.nullable().eq(left)))
+        .set(secret::state.eq("current"))
+        .execute(c))?;
     Ok(())
 }
 

@@ -58,9 +58,12 @@ impl Installed {
 
     /// Runs a command to its end: exit code, and what it said.
     pub fn run(&self, arguments: &[&str]) -> (i32, String) {
-        let output = self.command(arguments).output().expect("the program runs");
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        (output.status.code().unwrap_or(-1), said)
+        ended(&mut self.command(arguments))
+    }
+
+    /// Runs a command so that it ends by itself at a failpoint. -1: it did.
+    pub fn run_to_end_at(&self, failpoint: &str, arguments: &[&str]) -> (i32, String) {
+        ended(self.command(arguments).env("AMANAT_FAILPOINT", failpoint))
     }
 
     /// A write key for a collector of the policy.
@@ -189,4 +192,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn ended(command: &mut Command) -> (i32, String) {
+    let output = command.output().expect("the program runs");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code().unwrap_or(-1), said)
 }

@@ -29,20 +29,20 @@ use super::{TestLog, faults, grow, run};
 mod damaged;
 
 /// What is verified, and against what; nothing but the bundle by default.
-struct Wish<'a> {
-    trust: Option<&'a Trust>,
-    checkpoints: Vec<(String, Vec<u8>)>,
-    against: Option<&'a Path>,
-    maximum_age: Option<u64>,
+pub(super) struct Wish<'a> {
+    pub(super) trust: Option<&'a Trust>,
+    pub(super) checkpoints: Vec<(String, Vec<u8>)>,
+    pub(super) against: Option<&'a Path>,
+    pub(super) maximum_age: Option<u64>,
 }
 
-const PLAIN: Wish<'static> = Wish { trust: None, checkpoints: Vec::new(), against: None, maximum_age: None };
+pub(super) const PLAIN: Wish<'static> = Wish { trust: None, checkpoints: Vec::new(), against: None, maximum_age: None };
 
 fn verify(bundle: &Path) -> Report {
     verify_with(bundle, PLAIN)
 }
 
-fn verify_with(bundle: &Path, wish: Wish<'_>) -> Report {
+pub(super) fn verify_with(bundle: &Path, wish: Wish<'_>) -> Report {
     verify_bundle(&verification(bundle, wish), |_, _| {}).expect("the disk gives it")
 }
 

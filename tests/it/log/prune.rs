@@ -1,7 +1,9 @@
 //! What the log forgets: sealed parts by age, and leaves that are older than the policy keeps them.
 
+use std::time::Duration;
+
 use amanat::audit::finding::{Code, Position};
-use amanat::audit::leaf::{Counts, Fact};
+use amanat::audit::leaf::{Cause, Counts, Fact};
 use amanat::domain::event::{Class, Event, Outcome, Role};
 use amanat::gateway::prove::Wanted;
 use amanat::gateway::prune::Rows;
@@ -133,6 +135,34 @@ on_both! {
         house.close();
         assert_eq!(faults(&log.verify()), vec![]);
         log.open().await.close();
+    }
+
+    async fn which_key_signs_is_known_after_its_rotation_was_pruned(log: TestLog) {
+        log.source.mislead(-11 * YEAR);
+        let house = log.open().await;
+        house.note_start(house.start_cause()).await.expect("start");
+        grow(&house, 300).await;
+        house.publish_once().await.expect("published");
+        let rotated = house.rotate_log_key(Cause::Planned, Duration::from_secs(5)).await.expect("rotated");
+        grow(&house, 600).await;
+        house.note_stop().await.expect("stop");
+        house.publish_once().await.expect("published");
+        house.close();
+        years_pass(&log, 11);
+
+        let house = open_again(&log).await;
+        let plan = house.plan_prune(None).await.expect("plan");
+        assert!(plan.below > rotated.size, "{plan:?}");
+        house.prune(&plan, Rows::Deleted).await.expect("pruned");
+        assert_eq!(leaves_below(&log, plan.below), 2, "leaf 0 and the rotation");
+        house.publish_once().await.expect("published");
+        house.close();
+        assert_eq!(faults(&log.verify_with(log.saved())), vec![]);
+        let house = log.open().await;
+        assert_eq!(house.log_verifier().expect("key"), rotated.keys.next);
+        grow(&house, 5).await;
+        house.publish_once().await.expect("published");
+        house.close();
     }
 
     async fn an_interrupted_deletion_is_finished(log: TestLog) {

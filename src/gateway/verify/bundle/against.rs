@@ -26,6 +26,7 @@ impl Bundle {
         let mut noted = Vec::new();
         let mut evidence = Vec::new();
         if let Some(mut other) = Self::open(path, "The other bundle", &mut noted)? {
+            other.learn_keys(notes)?;
             for path in other.note_paths() {
                 let Some(note) = other.take(&path, &mut noted)? else { continue };
                 match notes.open(&path.to_string(), &note) {

@@ -3,6 +3,9 @@
 use crate::audit::checkpoint::{self, Verified};
 use crate::audit::evidence::Evidence;
 use crate::audit::finding::Finding;
+use crate::audit::leaf::Leaf;
+use crate::audit::log_keys::handed_over;
+use crate::audit::note::{Note, VerifierKey};
 use crate::audit::tree::HashSource;
 use crate::audit::trust::Trust;
 use crate::audit::verify::KnownCheckpoint;
@@ -31,6 +34,8 @@ pub(super) struct Notes {
     pub(super) witnesses: Vec<(Verified, String)>,
     /// The verifier's own trust, or the bundle's claim.
     pub(super) trust: Option<Trust>,
+    /// Keys that a trusted one handed over to.
+    learnt: Vec<VerifierKey>,
 }
 
 impl Notes {
@@ -45,16 +50,35 @@ impl Notes {
             verified: Vec::new(),
             witnesses: Vec::new(),
             trust: own.cloned().or(claimed),
+            learnt: Vec::new(),
         }
     }
 
     /// Opens a note; `name` says which in a finding.
     pub(super) fn open(&self, name: &str, note: &[u8]) -> Result<Verified, Finding> {
         let trust = self.trust.as_ref();
-        let logs = trust.map_or(&[][..], Trust::logs);
         let witnesses = trust.map(Trust::witness_keys).unwrap_or_default();
-        checkpoint::open(note, Some(&self.origin), logs, &witnesses)
+        checkpoint::open(note, Some(&self.origin), &self.log_keys(), &witnesses)
             .map_err(|error| Finding::whole(code(error), format!("{name}: {error}.")))
+    }
+
+    /// The keys of the log that are believed.
+    fn log_keys(&self) -> Vec<VerifierKey> {
+        [self.trust.as_ref().map_or(&[][..], Trust::logs), &self.learnt].concat()
+    }
+
+    /// Whether two keys of the log, or more, say that they signed a note.
+    pub(super) fn is_handover(&self, note: &[u8]) -> bool {
+        let named = |note: Note<'_>| note.signatures.iter().filter(|line| line.name == self.origin).count();
+        Note::parse(note).is_ok_and(|note| named(note) > 1)
+    }
+
+    /// Learns the keys between which the last leaf under a note hands over, if a known key signed it.
+    pub(super) fn learn(&mut self, note: &[u8], leaf: &Leaf) {
+        let Ok(opened) = self.open("", note) else { return };
+        let known = self.log_keys();
+        let both = handed_over(&self.origin, leaf, opened.checkpoint.size, &opened.signed_by);
+        self.learnt.extend(both.into_iter().flatten().filter(|key| !known.contains(key)));
     }
 
     /// Adds a note that was opened.
@@ -83,6 +107,6 @@ impl Notes {
     /// What the notes prove against each other, with the hashes of the tree of `size` leaves.
     pub(super) fn evidence<S: HashSource>(&self, hashes: &S, size: u64) -> Vec<Evidence> {
         let signed = self.witnesses.iter().map(|(verified, note)| (verified, note)).collect();
-        evidence::of(hashes, signed, self.trust.as_ref().map_or(&[][..], Trust::logs), size)
+        evidence::of(hashes, signed, &self.log_keys(), size)
     }
 }

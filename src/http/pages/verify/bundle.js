@@ -2,6 +2,7 @@
 
 import { Malformed, decimal, hex, need, same, sha256, text } from "./bytes.js";
 import { Finding } from "./finding.js";
+import { withLearntKeys } from "./keys.js";
 import { isBound, payloadOf, readLeaf } from "./leaf.js";
 import { asksForQuorum, isMet, openCheckpoint, readTrust } from "./note.js";
 import { attest, readJson, readOr, readPart } from "./single.js";
@@ -11,12 +12,13 @@ import { readZip } from "./zip.js";
 export async function judgeBundle(bytes, own, report, progress) {
   const files = readOr("bundle_unreadable", () => readZip(bytes));
   const about = await readAbout(files, report);
-  const trust = own ?? (await claimedTrust(files));
-  const checkpoints = await readCheckpoints(files, trust, report);
-  Object.assign(report.said, { origin: about.origin, size: about.size });
-
   const hashes = await readHashes(files, about.size);
   const leaves = await readEntries(files, about, report);
+  const notes = await readNotes(files);
+  const trust = await withLearntKeys(own ?? (await claimedTrust(files)), notes, leaves);
+  const checkpoints = await readCheckpoints(notes, trust, report);
+  Object.assign(report.said, { origin: about.origin, size: about.size });
+
   await judgeEntries(leaves, hashes, about, report, progress);
   await judgeRoots(hashes, checkpoints, about, report);
   await judgeOpened(files, leaves, about, report);
@@ -70,12 +72,16 @@ async function claimedTrust(files) {
   }
 }
 
-async function readCheckpoints(files, trust, report) {
+async function readNotes(files) {
+  const names = [...files.keys()].filter((name) => name === "checkpoint" || name.startsWith("checkpoints/"));
+  return Promise.all(names.map((name) => read(files, name)));
+}
+
+async function readCheckpoints(notes, trust, report) {
   const checkpoints = [];
-  for (const name of files.keys()) {
-    if (name !== "checkpoint" && !name.startsWith("checkpoints/")) continue;
+  for (const note of notes) {
     try {
-      checkpoints.push(await openCheckpoint(await read(files, name), trust));
+      checkpoints.push(await openCheckpoint(note, trust));
     } catch (error) {
       if (!(error instanceof Finding)) throw error;
       report.findings.push(error);

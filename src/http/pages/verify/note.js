@@ -53,12 +53,16 @@ const isKeyName = (name) => name !== "" && !/[+\s\p{Cc}]/u.test(name);
 export async function readVerifierKey(vkey) {
   const [name, id, ...rest] = vkey.split("+");
   need(id !== undefined && rest.length > 0 && isKeyName(name));
-  const typed = base64(rest.join("+"));
-  need(typed.length === 33 && (typed[0] === SIGNS_NOTES || typed[0] === COSIGNS));
-  const key = { name, kind: typed[0], public: typed.subarray(1) };
-  key.id = (await sha256(utf8(`${name}\n`), typed)).subarray(0, 4);
+  const key = await verifierKey(name, base64(rest.join("+")));
   need(hex(key.id) === id);
   return key;
+}
+
+/** A key from its name and the bytes that leaves name it by: type and public key. */
+export async function verifierKey(name, typed) {
+  need(typed.length === 33 && (typed[0] === SIGNS_NOTES || typed[0] === COSIGNS));
+  const id = (await sha256(utf8(`${name}\n`), typed)).subarray(0, 4);
+  return { name, id, kind: typed[0], public: typed.subarray(1) };
 }
 
 export function readNote(bytes) {
@@ -95,7 +99,7 @@ export async function openCheckpoint(bytes, trust) {
     throw new Finding("malformed", "checkpoint_unreadable");
   }
   if (!trust.logs.some((key) => key.name === note.origin)) throw new Finding("origin_mismatch", "checkpoint_of_another");
-  let isSigned = false;
+  const signers = [];
   const cosigned = new Map();
   const claims = (signature) => (key) => key.name === signature.name && same(key.id, signature.id);
   for (const signature of note.signatures) {
@@ -104,7 +108,7 @@ export async function openCheckpoint(bytes, trust) {
     let holds = true;
     if (log) {
       holds = log.name === note.origin && (await signatureHolds(log.public, utf8(note.body), signature.bytes));
-      isSigned = true;
+      signers.push(log);
     } else if (witness) {
       need(signature.bytes.length >= 8);
       const seconds = signature.bytes.subarray(0, 8).reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
@@ -114,8 +118,8 @@ export async function openCheckpoint(bytes, trust) {
     }
     if (!holds) throw new Finding("checkpoint_signature", "signature_fails");
   }
-  if (!isSigned) throw new Finding("checkpoint_signature", "no_signature");
-  return { ...note, cosigned };
+  if (signers.length === 0) throw new Finding("checkpoint_signature", "no_signature");
+  return { ...note, signers, cosigned };
 }
 
 /** A tlog-policy: which logs, which witnesses, and how many of them. */

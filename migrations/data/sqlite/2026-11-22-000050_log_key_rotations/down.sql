@@ -1,0 +1,1 @@
+DROP INDEX audit_leaf_key_rotated;
