@@ -215,7 +215,7 @@ events! {
     312 SuppressionAdded           "suppression.added"         E "sai"  "d"    ""                 3004  9 raised;
     313 SuppressionLifted          "suppression.lifted"        E "Sa"   "d"    ""                 3004  8 raised;
     320 SignalApplied              "signal.applied"            E "s"    "d"    ""                 3004  3 reserved;
-    321 SignalRefused              "signal.refused"            E "s"    "r"    ""                 3004  3 reserved;
+    321 SignalRefused              "signal.refused"            E "s"    "r"    ""                 3004  3 raised;
     331 ReceiptIssued              "receipt.issued"            E "sr"   "d"    ""                 6003  1 raised;
     400 DecisionGranted            "decision.granted"          O "s"    "d"    ""                 6003  2 raised;
     401 DecisionRefused            "decision.refused"          O "s"    "r"    ""                 6003  2 raised;
@@ -284,7 +284,7 @@ events! {
     810 PolicyActivated            "policy.activated"          S "ai"   "d"    "1"                3004 10 raised;
     811 PolicyRejected             "policy.rejected"           S "ai"   "r"    "2"                3004  3 raised;
     820 ConfigChanged              "config.changed"            S "i"    "d"    "2"                3004  3 reserved;
-    821 SchemaMigrated             "schema.migrated"           S "i"    "d"    "2"                3004  3 reserved;
+    821 SchemaMigrated             "schema.migrated"           S "i"    "d"    "2"                3004  3 raised;
     822 BackupMade                 "backup.made"               S "ai"   "df"   "7,8(2)"           6003  2 reserved;
     823 BackupRestored             "backup.restored"           S "ai"   "d"    "2,7,8"            6003  3 reserved;
     824 GapAccepted                "gap.accepted"              S "Ai"   "d"    "4,7"              6003  3 reserved;
@@ -310,7 +310,7 @@ events! {
     930 SubjectLoggedIn            "subject.logged_in"         O "S"    "d"    ""                 6003 99 reserved;
     931 SubjectLoginFailed         "subject.login_failed"      O "S"    "r"    ""                 6003 99 reserved;
     932 SubjectLooked              "subject.looked"            O "S"    "d"    ""                 6003  2 reserved;
-    940 DoorRefused                "door.refused"              S "i"    "r"    "4,11,12"          6003 99 reserved;
+    940 DoorRefused                "door.refused"              S "i"    "r"    "4,11,12"          6003 99 raised;
     950 ReportMade                 "report.made"               S "Ai"   "d"    "2"                6003  2 reserved;
     960 BreachRecorded             "breach.recorded"           S "ai"   "d"    ""                 3004  1 reserved;
     961 BreachChanged              "breach.changed"            S "ai"   "d"    ""                 3004  3 reserved;

@@ -269,6 +269,9 @@ impl Housekeeping {
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+        if let Err(error) = self.house.tell_refusals().await {
+            tracing::warn!(error = crate::telemetry::cause(&error), "the last refusals at the door are not in the log");
+        }
         if let Err(error) = self.house.leave_instances().await {
             tracing::warn!(
                 error = crate::telemetry::cause(&error),
@@ -340,6 +343,7 @@ async fn forget(house: Gateway, chores: Chores, mut stopped: watch::Receiver<boo
             return;
         }
         let round = async {
+            house.tell_refusals().await?;
             house.forget_old(&chores).await?;
             house.take_up_rotation(&chores).await?;
             if expired.is_none_or(|at| at.elapsed() >= EXPIRE_EVERY) {

@@ -12,6 +12,7 @@ pub mod collect;
 pub mod consent;
 pub mod disclose;
 pub mod dispatch;
+pub mod door;
 pub mod erase;
 pub mod evidence;
 pub mod export;
@@ -99,6 +100,8 @@ pub struct Rooms {
     pub anchors: anchor::Anchors,
     /// Who is asked to cosign the log.
     pub witnesses: witness::Witnesses,
+    /// Callers who were refused because they proved nothing.
+    refusals: door::DoorRefusals,
     /// This process.
     pub instance: InstanceId,
     /// Where the root keys come from.

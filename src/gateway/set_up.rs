@@ -19,7 +19,7 @@ use crate::domain::id::{InstallationId, InstanceId};
 use crate::domain::policy::Policy;
 use crate::policy::{Files, KnownNotices};
 use crate::storage::keys::{self, KeyStore};
-use crate::storage::{Database, Options, Step, Unit, audit_log, installation, terms};
+use crate::storage::{Connection, Database, Options, Step, Unit, audit_log, installation, terms};
 
 use super::clock::Belief;
 use super::keyholder::Keyholder;
@@ -75,6 +75,7 @@ pub(super) async fn open(
         tokens: ArcSwap::from_pointee(Tokens::default()),
         origin,
         witnesses,
+        refusals: super::door::DoorRefusals::default(),
         instance,
         root_source,
         key_work: tokio::sync::Mutex::new(()),
@@ -108,6 +109,7 @@ impl Gateway {
         if head.size == 0 {
             self.open_log(&policy).await?;
         }
+        self.tell_schema(head.size == 0).await?;
         let in_force = self.database.read(installation::policy).await.map_err(Error::store)?;
         if in_force == policy.hash {
             // Terms may be missing after a crash between two versions of the program.
@@ -170,6 +172,30 @@ impl Gateway {
             .await
             .map_err(Error::store)?;
         Ok(())
+    }
+
+    /// Tells the log that the stores have another schema than it knows of; a new log knows the first.
+    async fn tell_schema(&self, is_new: bool) -> Result<()> {
+        let names = self.database.read(Connection::migrations).await.map_err(Error::store)?;
+        let of_keys = self.keyholder.store().read(Connection::migrations).await.map_err(Error::keys)?;
+        let digest = super::hash_of(format!("{}\n\n{}", names.join("\n"), of_keys.join("\n")).as_bytes());
+        let told = self.database.read(installation::schema_told).await.map_err(Error::store)?;
+        if told.as_deref() == Some(&digest[..]) {
+            return Ok(());
+        }
+        let facts = vec![Fact::Digest(digest)];
+        let leaf = self.installation_leaf(Event::SchemaMigrated, Outcome::Done, &super::policy::operator(), facts)?;
+        let leaves = if is_new { Vec::new() } else { vec![leaf] };
+        // Another instance may have told it meanwhile.
+        let unit = Unit::change(Vec::new(), leaves, move |transaction, _| {
+            let is_told = installation::schema_told(transaction.connection())?.as_deref() == Some(&digest[..]);
+            if is_told {
+                return Ok(Step::Stale);
+            }
+            installation::note_schema_told(transaction, &digest)?;
+            Ok(Step::Commit)
+        });
+        self.database.write(unit).await.map(drop).map_err(Error::store)
     }
 
     async fn take_terms(&self) -> Result<()> {

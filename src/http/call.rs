@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::domain::policy::Trust;
+use crate::gateway::door::Credentials;
 use crate::gateway::tokens::{Collector, Scope, Service};
 
 use super::app::{App, Phase};
@@ -192,7 +193,15 @@ where
             }
             response.body(answer.body)
         }
-        Err(problem) => problem_response(&problem, Door::Api),
+        Err(problem) => {
+            if problem.code() == Code::Unauthenticated {
+                app.house.count_refusal(match permission {
+                    Permission::Token => Credentials::ApiToken,
+                    _ => Credentials::Access,
+                });
+            }
+            problem_response(&problem, Door::Api)
+        }
     };
     for (name, value) in readable {
         use actix_web::http::header::{HeaderName, HeaderValue};

@@ -12,6 +12,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use crate::domain::policy::{CollectorRules, Protocol, Trust};
 use crate::gateway::collect::{Collection, Flaw as Unusable, Verdict as Taken, echo};
+use crate::gateway::door::Credentials;
 use crate::gateway::policy::PolicyInForce;
 use crate::gateway::tokens::Collector;
 use crate::gateway::{self};
@@ -102,7 +103,12 @@ async fn answer(
     }
     match take(app, policy, head, route, payload).await {
         Ok(reply) => reply,
-        Err(Stopped::Refused(refusal)) => reply::refused(refusal),
+        Err(Stopped::Refused(refusal)) => {
+            if refusal.code() == Code::Unauthenticated {
+                app.house.count_refusal(Credentials::WriteKey);
+            }
+            reply::refused(refusal)
+        }
         Err(Stopped::Later(why, seconds)) => reply::later(why, spread(seconds)),
         Err(Stopped::Failed(problem)) => reply::problem(&problem),
     }

@@ -238,6 +238,17 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// The names of the migrations that this store has, in order.
+    pub(crate) fn migrations(&mut self) -> Result<Vec<String>> {
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Migration(error.to_string());
+        let applied = on!(self, c => c.applied_migrations().map_err(failed)?);
+        let mut names: Vec<String> = applied.iter().map(ToString::to_string).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
 /// A statement whose text never changes, with the values that go into it: each connection prepares
 /// it once. diesel never caches a `sql_query` and walks a typed insert before each run to see
 /// whether its text changed.

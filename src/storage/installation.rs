@@ -84,6 +84,25 @@ pub fn activate_policy(
     Ok(())
 }
 
+/// The schema that the log was told of last, as its digest.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn schema_told(connection: &mut Connection) -> Result<Option<Vec<u8>>> {
+    Ok(on!(connection, c => installation::table.select(installation::schema_told).first(c))?)
+}
+
+/// Remembers that the log is told of this schema.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn note_schema_told(transaction: &mut Transaction<'_>, digest: &[u8; 32]) -> Result<()> {
+    on!(transaction.connection(), c => diesel::update(installation::table)
+        .set(installation::schema_told.eq(&digest[..]))
+        .execute(c))?;
+    Ok(())
+}
+
 /// The files of a policy that was in force once, in their canonical form.
 ///
 /// # Errors

@@ -21,6 +21,7 @@ diesel::table! {
         id -> Uuid16,
         created_at -> Instant,
         policy -> Binary,
+        schema_told -> Nullable<Binary>,
     }
 }
 

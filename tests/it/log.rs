@@ -44,6 +44,7 @@ mod prune;
 mod published;
 pub mod rotation;
 mod scrub;
+mod told;
 mod witnessed;
 
 fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(TestLog) -> F) {

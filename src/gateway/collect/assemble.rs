@@ -8,6 +8,7 @@ use crate::audit::payload::{Actor, Allowed, Decided as DecidedLine, Payload, Row
 use crate::domain::event::{Event, Outcome, Role};
 use crate::domain::id::{DeliveryId, EntryId, FieldPath, PurposeId, RecipientId, SubjectId};
 use crate::domain::reason::Reason;
+use crate::domain::signal::Says;
 use crate::gateway::journal::Stop;
 use crate::gateway::keyholder::NewPersonKeys;
 use crate::gateway::{Error, Gateway, LeafBuilder, Result, rows};
@@ -109,6 +110,7 @@ pub(super) fn prepare(house: &Gateway, arrival: &Arrival<'_>, view: &View, event
     let mut decisions = BTreeSet::new();
     let mut refused = BTreeSet::new();
     let had_signals = !making.rows.events.is_empty();
+    let unreadable = unreadable(events);
     // Most events of a unit share one ruling.
     let mut noted: Option<Rc<Ruling>> = None;
 
@@ -172,8 +174,12 @@ pub(super) fn prepare(house: &Gateway, arrival: &Arrival<'_>, view: &View, event
             return Ok(Prepared { verdicts, assembled: None });
         }
         // Nobody is met, nothing is kept: the refusal itself is what is stored.
-        let leaf = if refused.is_empty() { None } else { Some(making.refusal(&owner, payload, entry, &refused)?) };
-        return Ok(Prepared { verdicts, assembled: Some(making.finish_refused(&owner, leaf)) });
+        let mut leaves = Vec::new();
+        if !refused.is_empty() {
+            leaves.push(making.refusal(&owner, payload, entry, &refused)?);
+        }
+        leaves.extend(making.unreadable_signal(&owner, !owner.is_new, &unreadable)?);
+        return Ok(Prepared { verdicts, assembled: Some(making.finish_refused(&owner, leaves)) });
     }
 
     making.learn_identifiers(view, events, &owner, device.as_ref(), &mut payload, entry)?;
@@ -190,6 +196,8 @@ pub(super) fn prepare(house: &Gateway, arrival: &Arrival<'_>, view: &View, event
         making.refusal(&owner, payload, entry, &refused)?
     };
     making.leaves.push(leaf);
+    let unreadable = making.unreadable_signal(&owner, true, &unreadable)?;
+    making.leaves.extend(unreadable);
     Ok(Prepared { verdicts, assembled: Some(making.finish(&owner, device.as_ref())) })
 }
 
@@ -224,12 +232,37 @@ impl Making<'_> {
         builder.part(&self.house.source, Role::Subject, &owner.keys.operation, &payload)?.finish()
     }
 
+    /// The leaf of signals that nobody can read and that therefore deny; about nobody, where nobody is
+    /// known.
+    fn unreadable_signal(
+        &self,
+        owner: &Party,
+        is_known: bool,
+        purposes: &BTreeSet<PurposeId>,
+    ) -> Result<Option<LeafRow>> {
+        if purposes.is_empty() {
+            return Ok(None);
+        }
+        let builder = self.house.leaf(Event::SignalRefused, Outcome::Refused)?;
+        if !is_known {
+            return builder.finish().map(Some);
+        }
+        let payload = Payload {
+            subject: Some(*owner.id().as_bytes()),
+            collector: Some(self.arrival.rules.id.as_str().to_owned()),
+            purposes: purposes.iter().map(|purpose| purpose.as_str().to_owned()).collect(),
+            policy: Some(self.arrival.policy.policy.hash.0),
+            ..Payload::default()
+        };
+        builder.part(&self.house.source, Role::Subject, &owner.keys.evidence, &payload)?.finish().map(Some)
+    }
+
     /// A unit that keeps nothing but the marks of its events.
-    fn finish_refused(self, owner: &Party, leaf: Option<LeafRow>) -> Assembled {
+    fn finish_refused(self, owner: &Party, leaves: Vec<LeafRow>) -> Assembled {
         let rests_on = if owner.is_new { Vec::new() } else { owner.person.rests_on() };
         let marks = self.rows.marks.clone();
         let rows = Collect { at: Some(self.at), marks: self.rows.marks, ..Collect::default() };
-        let unit = Unit::collect(rests_on, self.arrival.policy.policy.hash, rows, leaf.into_iter().collect());
+        let unit = Unit::collect(rests_on, self.arrival.policy.policy.hash, rows, leaves);
         Assembled { unit, new_keys: Vec::new(), stops: Vec::new(), marks, changed: Vec::new() }
     }
 
@@ -256,6 +289,12 @@ impl Making<'_> {
         let unit = Unit::collect(rests_on, self.arrival.policy.policy.hash, self.rows, self.leaves);
         Assembled { unit, new_keys: self.new_keys, stops: self.stops, marks, changed }
     }
+}
+
+/// The purposes of which a signal says something that nobody can read.
+fn unreadable(events: &[Identified]) -> BTreeSet<PurposeId> {
+    let said = events.iter().flat_map(|event| &event.event.signals).flat_map(|signal| &signal.says);
+    said.filter(|(_, says)| *says == Says::Undecodable).map(|(purpose, _)| purpose.clone()).collect()
 }
 
 fn note_dropped(dropped: &mut BTreeSet<String>, paths: &[FieldPath]) {
