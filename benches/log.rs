@@ -254,6 +254,8 @@ async fn checking(entries: u64) {
             maximum_age: None,
             now,
             business: false,
+            destroyed_keys: false,
+            opener: None,
         },
         |_, _| {},
     )

@@ -20,7 +20,7 @@ use crate::domain::subject_request::{RequestOutcome, RequestState};
 use crate::gateway::collect::Verdict;
 use crate::gateway::source::Source;
 use crate::gateway::subject_request::{Asked, AskedIdentifier, Case, Opener};
-use crate::gateway::verify::{Verification, verify};
+use crate::gateway::verify::{PartOpener, Verification, verify};
 use crate::gateway::{KeyringSource, Settings};
 use crate::policy::Files;
 use crate::storage::disclosures::Disclosure;
@@ -245,7 +245,9 @@ async fn check_log_and_receipt(house: &Gateway, folder: &Path, request: SubjectR
         anchor_roots: Default::default(),
         maximum_age: None,
         now: house.source.now(),
-        business: false,
+        business: true,
+        destroyed_keys: true,
+        opener: Some(PartOpener::new(house.keyholder.installation, house.keyholder.keyring())),
     };
     let report = verify(&verification, |_, _| {}).unwrap();
     assert!(

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use amanat::gateway::verify::{Verification, verify};
+use amanat::gateway::verify::{PartOpener, Verification, verify};
 use amanat::storage::Location;
 
 use super::store::Store;
@@ -33,6 +33,8 @@ impl TestGateway {
             maximum_age: None,
             now: self.source.now(),
             business: true,
+            destroyed_keys: true,
+            opener: Some(PartOpener::new(self.house.keyholder.installation, self.house.keyholder.keyring())),
         };
         let report = verify(&verification, |_, _| {}).expect("the log can be read");
         assert!(matches!(report.exit, 0 | 10), "the log of this test does not verify: {report:#?}");
