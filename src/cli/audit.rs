@@ -24,9 +24,7 @@ use crate::gateway::Error;
 use crate::gateway::anchor::{Roots, roots};
 use crate::gateway::prove::{StoredLog, Wanted};
 use crate::gateway::source::Source;
-use crate::gateway::verify::{
-    BundleVerification, Verification, notes_of_bundle, verify, verify_bundle, verify_proof,
-};
+use crate::gateway::verify::{BundleVerification, Verification, notes_of_bundle, verify, verify_bundle, verify_proof};
 use crate::storage::Location;
 
 use super::{Context, Failure};

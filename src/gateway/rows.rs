@@ -115,9 +115,8 @@ pub fn record_hash(row: &RecordContent<'_>, device: Option<SubjectId>) -> [u8; 3
 /// the entry, so that the leaves of two people at one device do not show that it is one.
 #[must_use]
 pub fn device_mark(entry: EntryId, device: Option<SubjectId>) -> Vec<u8> {
-    device.map_or_else(Vec::new, |device| {
-        hash(&Canonical::new().put(entry.as_bytes()).put(device.as_bytes()).0).to_vec()
-    })
+    device
+        .map_or_else(Vec::new, |device| hash(&Canonical::new().put(entry.as_bytes()).put(device.as_bytes()).0).to_vec())
 }
 
 /// SHA-256 of an identifier's canonical content; older leaves cover its blind index value instead.

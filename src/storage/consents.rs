@@ -230,8 +230,7 @@ pub fn find(connection: &mut Connection, id: ConsentId) -> Result<Option<StoredL
 /// # Errors
 /// When the store cannot be read or a row is malformed.
 pub fn events_by_ids(connection: &mut Connection, ids: &[Id16]) -> Result<Vec<StoredEvent>> {
-    let rows: Vec<EventRow> =
-        on!(connection, c => consent_event::table.filter(consent_event::id.eq_any(ids)).select(EventRow::as_select()).load(c))?;
+    let rows: Vec<EventRow> = on!(connection, c => consent_event::table.filter(consent_event::id.eq_any(ids)).select(EventRow::as_select()).load(c))?;
     rows.into_iter().map(stored_event).collect()
 }
 

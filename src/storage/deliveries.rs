@@ -175,8 +175,7 @@ pub fn on_the_wire(connection: &mut Connection, subjects: &[SubjectId], now: Mic
 /// # Errors
 /// When the store cannot be read or a row is malformed.
 pub fn by_ids(connection: &mut Connection, ids: &[Id16]) -> Result<Vec<StoredDelivery>> {
-    let rows: Vec<DeliveryRow> =
-        on!(connection, c => delivery::table.filter(delivery::id.eq_any(ids)).select(DeliveryRow::as_select()).load(c))?;
+    let rows: Vec<DeliveryRow> = on!(connection, c => delivery::table.filter(delivery::id.eq_any(ids)).select(DeliveryRow::as_select()).load(c))?;
     rows.into_iter().map(stored).collect()
 }
 

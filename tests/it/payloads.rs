@@ -334,11 +334,18 @@ fn a_release_after_a_withdrawal_is_found() {
         gateway.says_no(&key, &who, "newsletter", "withdraw").await;
         assert!(matches!(gateway.house.scrub(Pace::Full, |_| false).await, Ok(Scrub::Interrupted { .. })));
         let mut pages = 0;
-        let once = move |_| { pages += 1; pages < 2 };
-        assert!(matches!(gateway.house.scrub(Pace::Full, once).await, Ok(Scrub::Interrupted { position }) if position > 0));
+        let once = move |_| {
+            pages += 1;
+            pages < 2
+        };
+        assert!(
+            matches!(gateway.house.scrub(Pace::Full, once).await, Ok(Scrub::Interrupted { position }) if position > 0)
+        );
         gateway.forges(Event::DecisionGranted, subject, &release, as_it_is).await;
         let last = (Code::ReleasedAfterWithdrawal, Position::Leaf { seq: gateway.newest(Event::DecisionGranted) });
-        let Ok(Scrub::Finished(report)) = gateway.house.scrub(Pace::Full, |_| true).await else { panic!("not finished") };
+        let Ok(Scrub::Finished(report)) = gateway.house.scrub(Pace::Full, |_| true).await else {
+            panic!("not finished")
+        };
         assert_eq!(faults(&report), [last], "the part that was left");
         gateway.leave_forged().await;
     });
@@ -406,7 +413,8 @@ fn the_command_says_what_is_missing_and_what_it_found() {
     assert_eq!(code, 0, "{said}");
     let (code, said) = house.run(&["audit", "verify", "--keys"]);
     assert_eq!(code, 10, "{said}");
-    let (code, said) = house.run(&["audit", "verify", &url("amanat.db"), &format!("--keys={}", url("older.db")), "--json"]);
+    let (code, said) =
+        house.run(&["audit", "verify", &url("amanat.db"), &format!("--keys={}", url("older.db")), "--json"]);
     assert!(code == 40 && said.contains("key_resurrected"), "{said}");
 
     let (code, said) = house.run(&["audit", "verify", &url("amanat.db"), "--payloads"]);

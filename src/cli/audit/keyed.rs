@@ -36,7 +36,8 @@ pub(super) fn store(
     let missing = match keys {
         Some(keys) => keys,
         None if wanted.source.is_some() => {
-            let text = "a database that is named needs its key store named too: --keys=sqlite:PATH, or a PostgreSQL URL";
+            let text =
+                "a database that is named needs its key store named too: --keys=sqlite:PATH, or a PostgreSQL URL";
             return Err(Failure::with_exit(2, text));
         }
         None => settings(&context.load()?)?.keys,

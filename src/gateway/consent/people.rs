@@ -41,10 +41,7 @@ impl Making<'_> {
             } else if self.caller.trust == Trust::Server {
                 let entry = self.house.source.entry().map_err(Error::Protection)?;
                 let new = self.house.new_identifier(self.policy, handle, &party.keys, proof, self.now, entry)?;
-                let payload = Payload {
-                    rows: vec![rows::identifier_row(&new)],
-                    ..self.payload(party)
-                };
+                let payload = Payload { rows: vec![rows::identifier_row(&new)], ..self.payload(party) };
                 self.leave(party, entry, Event::IdentifierAdded, &payload)?;
                 self.made.rows.identifiers.push(new);
             }

@@ -155,7 +155,11 @@ pub(super) fn payload_about(promise: &StoredDelivery) -> Payload {
     Payload {
         subject: Some(*promise.subject.as_bytes()),
         actor: Some(Actor { kind: "scheduler", id: Value::from("dispatch") }),
-        rows: vec![Row { kind: "delivery", id: *promise.id.as_bytes(), content_hash: rows::delivery_hash(&rows::promised(promise)) }],
+        rows: vec![Row {
+            kind: "delivery",
+            id: *promise.id.as_bytes(),
+            content_hash: rows::delivery_hash(&rows::promised(promise)),
+        }],
         purposes: vec![promise.purpose.as_str().to_owned()],
         recipient: Some(promise.recipient.as_str().to_owned()),
         ..Payload::default()

@@ -252,9 +252,8 @@ async fn check_log_and_receipt(house: &Gateway, folder: &Path, request: SubjectR
     };
     let report = verify(&verification, |_, _| {}).unwrap();
     // The disclosure of these tests was put into the ledger without its leaf.
-    let is_ours = |finding: &Finding| {
-        finding.severity <= Severity::NotAttested || finding.code == Code::BusinessRowWithoutLeaf
-    };
+    let is_ours =
+        |finding: &Finding| finding.severity <= Severity::NotAttested || finding.code == Code::BusinessRowWithoutLeaf;
     let others: Vec<_> = report.findings.iter().filter(|finding| !is_ours(finding)).collect();
     assert!(others.is_empty(), "{others:?}");
     serde_json::from_str::<serde_json::Value>(&text).unwrap()["statement"].clone()

@@ -8,7 +8,8 @@ use crate::audit::finding::Report;
 use crate::audit::tree::Frontier;
 use crate::audit::verify::{EntryWatch, Paused, Start, Story, Verifier};
 use crate::gateway::verify::{
-    Against, Begun, Business, Destroyed, PartOpener, Payloads, Reading, Verification, WrongTile, begin, partitions, total,
+    Against, Begun, Business, Destroyed, PartOpener, Payloads, Reading, Verification, WrongTile, begin, partitions,
+    total,
 };
 use crate::gateway::{Error, Gateway, Result};
 use crate::storage::audit_log::{self, LogHead, ScrubState};

@@ -180,7 +180,9 @@ impl Destroyed {
         }
         self.told.insert(fingerprint);
         self.findings.push(match seq {
-            Some(seq) => Finding::at(Code::KeyResurrected, *seq, "A key that this leaf says was destroyed is there again."),
+            Some(seq) => {
+                Finding::at(Code::KeyResurrected, *seq, "A key that this leaf says was destroyed is there again.")
+            }
             None => Finding::whole(Code::KeyResurrected, "A key that was destroyed is there again."),
         });
     }

@@ -110,7 +110,12 @@ pub(in crate::gateway) enum Against {
 }
 
 impl Payloads {
-    pub(in crate::gateway) fn new(opener: PartOpener, origin: String, keys: &Location, against: Against) -> Result<Self> {
+    pub(in crate::gateway) fn new(
+        opener: PartOpener,
+        origin: String,
+        keys: &Location,
+        against: Against,
+    ) -> Result<Self> {
         Ok(Self {
             opener,
             origin,

@@ -31,14 +31,8 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
-        Self::Record,
-        Self::ConsentEvent,
-        Self::ConsentLine,
-        Self::Identifier,
-        Self::Delivery,
-        Self::Disclosure,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Record, Self::ConsentEvent, Self::ConsentLine, Self::Identifier, Self::Delivery, Self::Disclosure];
 
     fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
@@ -208,7 +202,8 @@ impl Named {
         let kind = self.kind.as_str();
         match fault {
             Fault::Gone => {
-                let text = format!("The leaf tells of a row of {kind} that is not there, and no leaf says that it went.");
+                let text =
+                    format!("The leaf tells of a row of {kind} that is not there, and no leaf says that it went.");
                 Finding::at(Code::LeafWithoutBusinessRow, self.seq, text)
             }
             Fault::Altered | Fault::DeviceGone => {

@@ -177,7 +177,8 @@ impl Releases {
                     Why::Erasure => "the erasure of the person had begun",
                     Why::Restriction => "the processing was restricted",
                 };
-                let text = format!("Data was released although {why} in entry {}, and nothing since permits it.", stop.seq);
+                let text =
+                    format!("Data was released although {why} in entry {}, and nothing since permits it.", stop.seq);
                 findings.push(Finding::at(Code::ReleasedAfterWithdrawal, part.seq, text));
             }
         }
