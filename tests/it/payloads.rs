@@ -8,7 +8,6 @@ use amanat::domain::event::{Event, Outcome, Role};
 use amanat::domain::id::SubjectId;
 use amanat::gateway::scrub::{Pace, Scrub};
 use amanat::gateway::tokens::Scope;
-use amanat::gateway::verify::{PartOpener, Verification, verify};
 use amanat::storage::{Location, Step, Unit};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -19,24 +18,6 @@ use crate::harness::store::Store;
 use crate::harness::{Backend, TestGateway, Wish, run};
 
 impl TestGateway {
-    /// Everything that the verifier can check with all keys.
-    fn verified(&self) -> Report {
-        let verification = Verification {
-            database: self.house.settings.database.clone(),
-            keys: Some(self.house.settings.keys.clone()),
-            memory: None,
-            checkpoints: Vec::new(),
-            trust: None,
-            anchor_roots: Default::default(),
-            maximum_age: None,
-            now: self.source.now(),
-            business: true,
-            destroyed_keys: true,
-            opener: Some(PartOpener::new(self.house.keyholder.installation, self.house.keyholder.keyring())),
-        };
-        verify(&verification, |_, _| {}).expect("verifiable")
-    }
-
     /// What the verifier and the scrub call a fault; they agree.
     async fn faults(&self) -> Vec<(Code, Position)> {
         let verified = faults(&self.verified());
