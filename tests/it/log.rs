@@ -113,6 +113,8 @@ impl TestLog {
             maximum_age: None,
             now: self.source.now(),
             business: true,
+            destroyed_keys: false,
+            opener: None,
         }
     }
 

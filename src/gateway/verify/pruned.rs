@@ -93,7 +93,7 @@ pub(super) fn left(connection: &mut Connection, head: &LogHead) -> Result<Option
 }
 
 /// A policy that was in force once; `None` if it is not there or cannot be read.
-fn policy(connection: &mut Connection, hash: PolicyHash) -> Result<Option<Policy>> {
+pub(super) fn policy(connection: &mut Connection, hash: PolicyHash) -> Result<Option<Policy>> {
     let files = installation::policy_files(connection, hash).map_err(Error::store)?;
     let files = files.as_deref().and_then(crate::gateway::policy::decode);
     let policy = files.and_then(|files| crate::policy::load(&files, &KnownNotices::new()).ok());
