@@ -3,12 +3,13 @@
 
 use amanat::audit::finding::{Code, Position, Report};
 use amanat::audit::leaf::Draft;
-use amanat::audit::payload::Payload;
+use amanat::audit::payload::{Payload, Row};
 use amanat::domain::event::{Event, Outcome, Role};
 use amanat::domain::id::SubjectId;
+use amanat::gateway::rows;
 use amanat::gateway::scrub::{Pace, Scrub};
 use amanat::gateway::tokens::Scope;
-use amanat::storage::{Location, Step, Unit};
+use amanat::storage::{Location, Step, Unit, identities, records};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -220,6 +221,20 @@ both! {
         for table in ["subject_key", "audit_key"] {
             keys.execute(&format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}")).expect("an older copy");
         }
+        // By its tombstone alone, and by the memory alone.
+        let living = "FROM subject_key ORDER BY subject LIMIT 1";
+        keys.execute(&format!("INSERT INTO key_tombstone SELECT 'dek', subject, 99, substr(wrapped, 67, 32), 0, created_at, NULL {living}")).expect("tombstone");
+        assert_eq!(gateway.faults().await, [(Code::KeyResurrected, Position::Whole {})]);
+        keys.execute("DELETE FROM key_tombstone").expect("no tombstone");
+        let fingerprint = if keys.is_sqlite() { "hex(substr(wrapped, 67, 32))" } else { "encode(substr(wrapped, 67, 32), 'hex')" };
+        let fingerprint = keys.column(&format!("SELECT lower({fingerprint}) AS value {living}"));
+        let name = data_encoding::HEXLOWER.encode(&amanat::gateway::hash_of(b"amanat.test/log")[..4]);
+        let memory = gateway.house.settings.memory.join(format!("{name}.erased"));
+        std::fs::create_dir_all(&gateway.house.settings.memory).expect("folder");
+        std::fs::write(&memory, format!("{}\nffff", fingerprint[0])).expect("memory");
+        assert_eq!(gateway.faults().await, [(Code::KeyResurrected, Position::Whole {})]);
+        std::fs::remove_file(&memory).expect("no memory");
+
         gateway.erases(&email).await;
         let erased = gateway.newest(Event::ErasureCompleted);
         assert_eq!(gateway.faults().await, []);
@@ -232,6 +247,40 @@ both! {
             assert_eq!(gateway.faults().await, []);
         }
         keys.execute("DROP TABLE kept_subject_key; DROP TABLE kept_audit_key").expect("dropped");
+    }
+
+    async fn what_older_versions_wrote_still_fits(gateway: TestGateway) {
+        gateway.leaves_any_open();
+        let key = gateway.key("shop-server").await;
+        gateway.buys(&key, &format!("{}@example.org", gateway.canary("anna")), &gateway.canary("user"), "m-1").await;
+        let now = gateway.newest(Event::RecordCollected);
+        let subject = gateway.subject_of_newest("record");
+        let mut connection = gateway.house.settings.database.connect_to_read().expect("connection");
+        let record = records::of_subject(&mut connection, subject, None, 1).expect("records").remove(0);
+        let content = records::contents(&mut connection, &[record.id.into()]).expect("contents").remove(0);
+        let identifier = identities::of_subject(&mut connection, subject).expect("identifiers").remove(0);
+        let index = identities::index_values(&mut connection, identifier.id, subject).expect("index").remove(0);
+        assert!(record.device.is_some());
+        let payload = Payload {
+            subject: Some(*subject.as_bytes()),
+            rows: vec![
+                Row { kind: "record", id: *record.id.as_bytes(), content_hash: rows::record_hash(&(&content).into(), record.device) },
+                Row { kind: "identifier", id: *identifier.id.as_bytes(), content_hash: amanat::gateway::hash_of(&index) },
+            ],
+            ..Payload::default()
+        };
+        gateway.forges(Event::RecordCollected, subject, &payload, Draft::clone).await;
+        assert_eq!(gateway.faults().await, []);
+        let before = gateway.newest(Event::RecordCollected);
+        let mut store = gateway.store();
+        store.execute("CREATE TABLE kept AS SELECT * FROM record").expect("kept");
+        for deed in ["plain = plain || ' '", "device = NULL"] {
+            store.execute(&format!("UPDATE record SET {deed}")).expect(deed);
+            let expected = [now, before].map(|seq| (Code::RowAltered, Position::Leaf { seq }));
+            assert_eq!(gateway.faults().await, expected, "{deed}");
+            store.execute("UPDATE record SET plain = (SELECT plain FROM kept), device = (SELECT device FROM kept)").expect("undone");
+        }
+        store.execute("DROP TABLE kept").expect("dropped");
     }
 
     async fn what_is_lawful_is_no_fault(gateway: TestGateway) {
