@@ -232,10 +232,10 @@ pub fn on_history(scene: &Scene) -> Vec<Attack<'_>> {
         Attack::on("long.db", 6, "written again with the key", nothing).gives(30, "fork", At(size)).proves("fork"),
         Attack::on("log.db", 9, "two histories, the other one in a longer bundle", nothing)
             .against(&scene.path("bundle-long.zip"))
-            .gives(30, "fork", At(short)),
+            .gives(30, "rollback", Between(size, signed_size(&scene.text("saved-long")) - 1)),
         Attack::on("log.db", 9, "two histories, the other one in a shorter bundle", nothing)
             .against(&scene.path("bundle-short.zip"))
-            .gives(30, "fork", At(short))
+            .gives(30, "fork", At(scene.first_signed_in("bundle-short.zip")))
             .proves("fork"),
         Attack::on("log.db", 9, "two histories, seen by two readers", nothing)
             .with_note(scene.text("saved-long"))

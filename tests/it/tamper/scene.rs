@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::process::Installed;
 use crate::harness::wire::Sent;
+use crate::log::bundles::Unpacked;
 
 use super::rows::{Rows, execute};
 
@@ -90,6 +91,14 @@ impl Scene {
         assert!(leaves.len() > 600 && newest == leaves.len() as u64, "{} leaves, {newest} signed", leaves.len());
         assert!(older < short && short < newest && newest < size("saved-long"));
         Self { leaves, older, size: newest, short, folder }
+    }
+
+    /// The smallest size that a bundle of the scene holds a checkpoint of and that lies behind the fork of the copy.
+    pub fn first_signed_in(&self, bundle: &str) -> u64 {
+        let files = Unpacked::read(&self.path(bundle)).0;
+        let notes = files.iter().filter(|(path, _)| path.starts_with("checkpoint"));
+        let sizes = notes.map(|(_, note)| signed_size(std::str::from_utf8(note).expect("UTF-8")));
+        sizes.filter(|size| *size > self.older).min().expect("a checkpoint")
     }
 
     /// The positions of leaves that have a sealed part of a person, of this class, erased people aside.

@@ -149,7 +149,7 @@ fn every_way_round_on_postgres() {
         let disabled = between("ALTER TABLE audit_leaf DISABLE TRIGGER ALL", &kept.alteration(100), "ALTER TABLE audit_leaf ENABLE TRIGGER ALL");
         connection.batch_execute(&disabled).expect("done");
         kept.is_found_at(100, "triggers were disabled");
-        let body = "CREATE OR REPLACE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$";
+        let body = "CREATE OR REPLACE FUNCTION amanat_append_only() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$";
         connection.batch_execute(&between(body, &kept.alteration(200), "SELECT 1")).expect("done");
         kept.is_found_at(200, "a function was replaced");
         connection

@@ -228,11 +228,11 @@ pub fn on_bundles(scene: &Scene) -> Vec<Attack<'_>> {
             .proves("fork"),
         Attack::on("bundle-long.zip", 9, "the same, by the longer one", |_| {})
             .against(&scene.path("bundle.zip"))
-            .gives(30, "fork", At(scene.size))
+            .gives(30, "fork", At(scene.first_signed_in("bundle.zip")))
             .proves("fork"),
         Attack::on("bundle.zip", 9, "two bundles of one copy, the other one shorter", |_| {})
             .against(&scene.path("bundle-short.zip"))
-            .gives(30, "fork", At(scene.short))
+            .gives(30, "fork", At(scene.first_signed_in("bundle-short.zip")))
             .proves("fork"),
         Attack::on("bundle-long.zip", 0, "a bundle that the other one extends", |_| {})
             .against(&scene.path("bundle-short.zip")),

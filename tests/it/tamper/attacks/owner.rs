@@ -198,13 +198,18 @@ fn prunes() -> Vec<Attack<'static>> {
     by_another.add_policy(brief.clone());
     let mut too_young_for_another = pruned(1, 512, &brief, 0);
     too_young_for_another.add_policy(brief);
+    // Ten years of the calendar have 3,652 or 3,653 days; between the newest leaf and the prune lie eleven times 366 days
+    // and the six of the leaves between them.
+    let [too_young, old_enough] = [14, 12].map(|days: u64| years(1) + days * 24 * HOUR);
     let at = At(801);
     let beyond = "prune_beyond_policy";
     vec![
         Attack::made(23, "leaves that were old enough", &pruned(11, 512, &usual, 0), own.clone()).is_in_order(),
         Attack::made(23, "leaves that were too young", &pruned(9, 512, &usual, 0), own.clone()).gives(40, beyond, at),
-        Attack::made(23, "the newest of them was a day too young", &pruned(11, 512, &usual, years(1)), own.clone())
+        Attack::made(23, "the newest of them was days too young", &pruned(11, 512, &usual, too_young), own.clone())
             .gives(40, beyond, at),
+        Attack::made(23, "the newest of them was just old enough", &pruned(11, 512, &usual, old_enough), own.clone())
+            .is_in_order(),
         Attack::made(23, "too near the end", &pruned(11, 768, &usual, 0), own.clone()).gives(40, beyond, at),
         Attack::made(23, "not whole tiles", &pruned(11, 300, &usual, 0), own.clone()).gives(40, beyond, at),
         Attack::made(23, "by a policy that keeps less", &by_another, own.clone()).is_in_order(),
