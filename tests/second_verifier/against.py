@@ -12,6 +12,7 @@ def hold_against(size, known, open_other, report):
     try:
         other = open_other(elsewhere)
         here = list(known.checkpoints)
+        known.learn(other.handovers())
         for name, _, note in other.notes():
             before = len(known.checkpoints)
             known.take_all([note], elsewhere)

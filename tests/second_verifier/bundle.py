@@ -68,6 +68,17 @@ class Bundle:
             elif name.startswith("checkpoints/") and NAMES.fullmatch(name):
                 yield name, decimal(name.split("/")[1]), self.source.read(name)
 
+    def handovers(self):
+        """The leaves at which one key of the log may hand over to the next, and the notes right behind them."""
+        found, quiet = [], type(self.report)()
+        for _, size, note in sorted(self.notes(), key=lambda each: each[1]):
+            first = (size - 1) // 256 * 256
+            if note.count(f"\n\u2014 {self.about['origin']} ".encode()) > 1 and self.about["from"] <= size - 1 < self.about["to"]:
+                width = min(256, self.size - first)
+                leaves = read_entries(self.source, tile_name("entries", first // 256, width), first, width, quiet)
+                found += [(note, leaf) for leaf in (leaves or [])[size - 1 - first:size - first]]
+        return found
+
     def hashes(self, first, report):
         width = min(256, self.size - first)
         return read_hashes(self.source, tile_name(0, first // 256, width), first, width, report)
@@ -125,6 +136,7 @@ def verify(path, saved, trust, oldest, report, against=None):
     claimed = bundle.claim()
     # Without a trust policy of one's own, the bundle vouches for itself.
     known = Known(bundle.about["origin"], [], trust or claimed)
+    known.learn(bundle.handovers())
     for name, size, note in bundle.notes():
         before = len(known.checkpoints)
         known.take_all([note], report)

@@ -43,8 +43,9 @@ def verify_open(connection, saved, trust, oldest, business, report):
         report.add("leaf_missing", "The store has no log.")
     origin, size, root, first = head or (None, 0, b"", 0)
     # Leaf 0 and the rotations of the log's key (event 104) name its keys. Leaf 0 stays when others are pruned.
-    opening = connection.execute("SELECT leaf FROM audit_leaf WHERE log = 1 AND seq = 0 OR event = 104 ORDER BY seq")
+    opening = connection.execute("SELECT leaf FROM audit_leaf WHERE log = 1 AND (seq = 0 OR event = 104) ORDER BY seq")
     known = Known(origin, [leaf for (leaf,) in opening if isinstance(leaf, bytes)], trust)
+    known.learn(read_handovers(connection))
     take_stored(connection, known, report)
     known.take_all(saved, report)
 
@@ -61,6 +62,13 @@ def verify_open(connection, saved, trust, oldest, business, report):
     judge_anchors(connection, known, judged.sense.dated, report)
     if trust or known.keys:
         attest(report, known.checkpoints, trust, trust is not None, oldest)
+
+
+def read_handovers(connection):
+    """The leaves at which one key of the log hands over to the next, and the notes right behind them."""
+    query = """SELECT note, leaf FROM audit_leaf JOIN audit_checkpoint USING (log)
+               WHERE log = 1 AND event = 104 AND size = seq + 1 ORDER BY seq"""
+    return [(note.encode(), leaf) for note, leaf in connection.execute(query) if isinstance(leaf, bytes)]
 
 
 def read_rows(connection, first):

@@ -4,10 +4,30 @@ silent. It hears one leaf after the other and remembers what they told, not the 
 from collections import defaultdict
 
 
+class KeySpans:
+    """The sizes that each key of the log may sign: the one of leaf 0 from the first on; a rotation at position s has both
+    sign size s + 1, and its new key alone what is larger."""
+
+    def __init__(self):
+        self.spans = []
+
+    def hear(self, leaf):
+        if leaf.event == 100 and not self.spans:
+            self.spans.append((leaf.facts[9], 0, 2**64))
+        elif leaf.event == 104 and self.spans and self.spans[-1][0] == leaf.facts[16]:
+            replaced, begin, _ = self.spans[-1]
+            self.spans[-1] = replaced, begin, leaf.seq + 1
+            self.spans.append((leaf.facts[9], leaf.seq + 1, 2**64))
+
+    def may_sign(self, typed, size):
+        return any(typed == key and begin <= size <= end for key, begin, end in self.spans)
+
+
 class Sense:
     def __init__(self, report, origin, first):
         self.report, self.origin, self.first = report, origin, first
-        self.heartbeat, self.keys, self.beats, self.silences, self.last, self.closed = None, {}, 0, 0, None, None
+        self.heartbeat, self.beats, self.silences, self.last, self.closed = None, 0, 0, None, None
+        self.keys = KeySpans()
         self.gone, self.counted, self.last_gone = [0, 0, 0], [0, 0, 0], [None] * 3
         self.is_balanced, self.is_whole = False, True
         # The leaves that say that others were pruned, and the time-stamps that leaves say have arrived, by size.
@@ -29,9 +49,7 @@ class Sense:
             if self.origin not in (None, leaf.facts[10]):
                 add("origin_mismatch", "The log is another one than expected.", leaf.seq)
             self.origin, self.heartbeat = leaf.facts[10], leaf.facts[14] * 1_000_000
-            self.keys[leaf.facts[9]] = (0, 2**64)
-        if leaf.event == 104:
-            self.rotate(leaf.seq + 1, leaf.facts[16], leaf.facts[9])
+        self.keys.hear(leaf)
         if leaf.event == 105 and 2 in leaf.facts:
             self.dated[leaf.facts[7]].add(leaf.facts[2])
         if leaf.event == 102 and leaf.facts[4]:
@@ -42,12 +60,6 @@ class Sense:
         self.listen(leaf, wrong)
         if sealed is not None:
             self.weigh(leaf, sealed)
-
-    def rotate(self, size, replaced, new):
-        """Both keys sign the size behind the rotation; before it the old one, behind it the new one."""
-        self.keys[new] = (size, 2**64)
-        if replaced in self.keys:
-            self.keys[replaced] = (self.keys[replaced][0], min(size, self.keys[replaced][1]))
 
     def listen(self, leaf, wrong):
         last, self.last = self.last, leaf
@@ -93,11 +105,10 @@ class Sense:
 
     def judge_keys(self, checkpoints):
         # Without leaf 0 nobody says which key the log began with.
-        if not self.keys or self.first:
+        if not self.keys.spans or self.first:
             return
         for checkpoint in checkpoints:
             for key in checkpoint.signed_by:
-                begin, end = self.keys.get(bytes([key.kind]) + key.public, (1, 0))
-                if not begin <= checkpoint.size <= end:
+                if not self.keys.may_sign(bytes([key.kind]) + key.public, checkpoint.size):
                     text = "A key signed a size that it is not valid for."
                     self.report.add("key_not_valid_here", text, checkpoint.size)

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::sync::OnceLock;
 
-use amanat::audit::leaf::{Counts, Fact};
+use amanat::audit::leaf::{Cause, Counts, Fact};
 use amanat::domain::event::{Class, Event, Outcome, Role};
 use amanat::gateway::Gateway;
 use amanat::storage::{Database, LeafRow, Location, Step, Unit, audit_log};
@@ -189,6 +189,28 @@ on_both! {
         log.tamper(&format!("DELETE FROM audit_sealed WHERE class = {operation}"));
         let said = log.judged(&[]);
         assert!(said.exit == 20 && said.has("sealed_missing"), "{said:?}");
+    }
+
+    // 15: keys that handed over, to whoever knows the first of them.
+    async fn a_key_that_was_rotated_signs_what_it_may(log: TestLog) {
+        let house = log.open().await;
+        let first = house.log_verifier().expect("key");
+        for leaves in [300, 310] {
+            grow(&house, leaves).await;
+            house.publish_once().await.expect("published");
+            house.rotate_log_key(Cause::Planned, std::time::Duration::from_secs(5)).await.expect("rotated");
+        }
+        grow(&house, 10).await;
+        house.publish_once().await.expect("published");
+        house.close();
+        let trust = log.folder.path().join("trust");
+        std::fs::write(&trust, format!("log {first}\nquorum none\n")).expect("trust");
+        let trusting = ["--trust", trust.to_str().expect("path")];
+        assert!(log.judged(&trusting).is_plain() && log.judged(&[]).is_plain());
+        // The handover is taken away: nobody who knows the first key believes what came behind it.
+        log.tamper("DELETE FROM audit_checkpoint WHERE size IN (SELECT seq + 1 FROM audit_leaf WHERE event = 104)");
+        let said = log.judged(&trusting);
+        assert!(said.exit == 40 && said.has("checkpoint_signature"), "{said:?}");
     }
 
     // 6, 30: a log that an authority dated.

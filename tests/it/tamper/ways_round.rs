@@ -70,7 +70,10 @@ fn every_way_round_on_sqlite() {
             "DELETE FROM audit_leaf WHERE seq = 5".to_owned(),
             format!("INSERT OR REPLACE INTO audit_leaf {one}"),
             // Through the other key: a new position, the same entry.
-            format!("INSERT OR REPLACE INTO audit_leaf {}", one.replace("log, seq,", "log, (SELECT max(seq) + 1 FROM audit_leaf),")),
+            format!(
+                "INSERT OR REPLACE INTO audit_leaf {}",
+                one.replace("log, seq,", "log, (SELECT max(seq) + 1 FROM audit_leaf),")
+            ),
             format!("INSERT OR IGNORE INTO audit_leaf {}", one.replace("entry, time", "randomblob(16), time")),
             format!("{upsert} ON CONFLICT (log, seq) DO UPDATE SET time = 0"),
             format!("{upsert} ON CONFLICT (entry) DO UPDATE SET time = 0"),
@@ -146,7 +149,11 @@ fn every_way_round_on_postgres() {
 
         // The owner of the tables can do more than anybody who serves.
         let between = |before: &str, deed: &str, after: &str| format!("BEGIN; {before}; {deed}; {after}; COMMIT");
-        let disabled = between("ALTER TABLE audit_leaf DISABLE TRIGGER ALL", &kept.alteration(100), "ALTER TABLE audit_leaf ENABLE TRIGGER ALL");
+        let disabled = between(
+            "ALTER TABLE audit_leaf DISABLE TRIGGER ALL",
+            &kept.alteration(100),
+            "ALTER TABLE audit_leaf ENABLE TRIGGER ALL",
+        );
         connection.batch_execute(&disabled).expect("done");
         kept.is_found_at(100, "triggers were disabled");
         let body = "CREATE OR REPLACE FUNCTION amanat_append_only() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$";

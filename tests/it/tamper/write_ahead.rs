@@ -43,7 +43,8 @@ fn a_write_ahead_log_cut_anywhere_keeps_whole_commits() {
     }
     house.kill();
 
-    let (database, log) = (std::fs::read(path("amanat.db")).expect("file"), std::fs::read(path("amanat.db-wal")).expect("WAL"));
+    let (database, log) =
+        (std::fs::read(path("amanat.db")).expect("file"), std::fs::read(path("amanat.db-wal")).expect("WAL"));
     let commits = commits(&log);
     assert!(commits.len() > EVENTS, "{} commits in {} bytes", commits.len(), log.len());
     let cut = |length: usize| {
@@ -60,7 +61,11 @@ fn a_write_ahead_log_cut_anywhere_keeps_whole_commits() {
     for end in last {
         let (copy, held) = cut(*end);
         is_whole(&copy.path().join("amanat.db"));
-        assert!(whole.last().is_none_or(|(_, before): &(usize, Held)| held.records >= before.records && held.leaves >= before.leaves));
+        assert!(
+            whole.last().is_none_or(
+                |(_, before): &(usize, Held)| held.records >= before.records && held.leaves >= before.leaves
+            )
+        );
         whole.push((*end, held));
     }
     let (_, all) = whole.last().expect("commits");

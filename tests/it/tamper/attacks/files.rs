@@ -118,14 +118,24 @@ pub fn on_files(scene: &Scene) -> Vec<Attack<'_>> {
             }),
         )
         .gives(40, "part_unbound", At(seq)),
-        Attack::on("receipt", 35, "the plaintext of somebody else's receipt", forged(&|receipt| {
-            receipt["opened"][0]["plaintext"] = others["opened"][0]["plaintext"].clone();
-        }))
+        Attack::on(
+            "receipt",
+            35,
+            "the plaintext of somebody else's receipt",
+            forged(&|receipt| {
+                receipt["opened"][0]["plaintext"] = others["opened"][0]["plaintext"].clone();
+            }),
+        )
         .gives(40, "part_unbound", At(seq)),
-        Attack::on("receipt", 35, "all that somebody else's receipt opens", forged(&|receipt| {
-            receipt["opened"] = others["opened"].clone();
-            receipt["statement"] = others["statement"].clone();
-        }))
+        Attack::on(
+            "receipt",
+            35,
+            "all that somebody else's receipt opens",
+            forged(&|receipt| {
+                receipt["opened"] = others["opened"].clone();
+                receipt["statement"] = others["statement"].clone();
+            }),
+        )
         .gives(40, "part_unbound", At(seq)),
         Attack::on(
             "receipt",
@@ -236,9 +246,11 @@ pub fn on_bundles(scene: &Scene) -> Vec<Attack<'_>> {
             .proves("fork"),
         Attack::on("bundle-long.zip", 0, "a bundle that the other one extends", |_| {})
             .against(&scene.path("bundle-short.zip")),
-        Attack::on("bundle.zip", 25, "held against no bundle", |_| {})
-            .against(&scene.path("proof"))
-            .gives(40, "malformed", Whole),
+        Attack::on("bundle.zip", 25, "held against no bundle", |_| {}).against(&scene.path("proof")).gives(
+            40,
+            "malformed",
+            Whole,
+        ),
         Attack::on("bundle.zip", 14, "a bundle of another log", |_| {})
             .trusting(Some(
                 "log log.example/audit-1+fe08797a+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c\nquorum none\n"

@@ -46,15 +46,13 @@ fn clocks() -> Vec<Attack<'static>> {
     forged.time = last - HOUR;
     forged.beat(10);
     vec![
-        Attack::made(11, "a clock that went back, told and clamped", &signed(clamped, &key), own.clone())
-            .is_in_order(),
+        Attack::made(11, "a clock that went back, told and clamped", &signed(clamped, &key), own.clone()).is_in_order(),
         Attack::made(11, "a smaller time, signed", &signed(forged, &key), own.clone()).gives(
             40,
             "clock_backwards",
             At(620),
         ),
-        Attack::made(33, "a clock two years ahead, refused and corrected", &signed(corrected, &key), own)
-            .is_in_order(),
+        Attack::made(33, "a clock two years ahead, refused and corrected", &signed(corrected, &key), own).is_in_order(),
     ]
 }
 
@@ -76,12 +74,23 @@ fn rotations() -> Vec<Attack<'static>> {
     let (early, size) = (610, log.size());
     vec![
         Attack::made(15, "a key that was rotated", &log, own.clone()).is_in_order(),
-        Attack::made(15, "the new key on an old size", &log, own.clone())
-            .with_note(log.note(early, &[&new]))
-            .gives(40, "key_not_valid_here", At(early)),
-        Attack::made(15, "the retired key on a new size", &log, own.clone())
-            .with_note(log.note(size, &[&old]))
-            .gives(40, "key_not_valid_here", At(size)),
+        Attack::made(15, "the same, to whoever knew the old key alone", &log, trust(&[&old])).is_in_order(),
+        Attack::made(15, "the same, to whoever knows the new key alone", &log, trust(&[&new])).is_in_order(),
+        Attack::made(15, "the same, to a stranger", &log, trust(&[&MadeKey::new(3)])).gives(
+            40,
+            "checkpoint_signature",
+            Whole,
+        ),
+        Attack::made(15, "the new key on an old size", &log, own.clone()).with_note(log.note(early, &[&new])).gives(
+            40,
+            "key_not_valid_here",
+            At(early),
+        ),
+        Attack::made(15, "the retired key on a new size", &log, own.clone()).with_note(log.note(size, &[&old])).gives(
+            40,
+            "key_not_valid_here",
+            At(size),
+        ),
         Attack::made(15, "both keys long after the rotation", &log, own.clone())
             .with_note(log.note(size, &[&old, &new]))
             .gives(40, "key_not_valid_here", At(size)),
@@ -255,22 +264,41 @@ fn time_stamps() -> Vec<Attack<'static>> {
     altered[second - 6] ^= 1;
     let (pending, invalid) = ("anchor_pending", "anchor_invalid");
     vec![
-        Attack::made(30, "by an authority that nobody knows here", &with(&log, Some(&sound), Some(&sound)), own.clone())
-            .gives(10, pending, At(640)),
-        Attack::made(30, "by one whose certificate had expired", &with(&log, Some(&lapsed), Some(&lapsed)), own.clone())
-            .gives(10, pending, At(640)),
+        Attack::made(
+            30,
+            "by an authority that nobody knows here",
+            &with(&log, Some(&sound), Some(&sound)),
+            own.clone(),
+        )
+        .gives(10, pending, At(640)),
+        Attack::made(
+            30,
+            "by one whose certificate had expired",
+            &with(&log, Some(&lapsed), Some(&lapsed)),
+            own.clone(),
+        )
+        .gives(10, pending, At(640)),
         Attack::made(30, "a reply that the log tells of is not here", &with(&log, None, Some(&sound)), own.clone())
             .gives(10, pending, At(640)),
-        Attack::made(30, "of another imprint", &with(&log, Some(&elsewhere), None), own.clone())
-            .gives(40, invalid, At(640)),
+        Attack::made(30, "of another imprint", &with(&log, Some(&elsewhere), None), own.clone()).gives(
+            40,
+            invalid,
+            At(640),
+        ),
         Attack::made(30, "not the reply that the log tells of", &with(&log, Some(&lapsed), Some(&sound)), own.clone())
             .gives(40, invalid, At(640)),
-        Attack::made(30, "half a reply", &with(&log, Some(&sound[..sound.len() / 2]), None), own.clone())
-            .gives(40, invalid, At(640)),
+        Attack::made(30, "half a reply", &with(&log, Some(&sound[..sound.len() / 2]), None), own.clone()).gives(
+            40,
+            invalid,
+            At(640),
+        ),
         Attack::made(30, "a byte more", &with(&log, Some(&[sound.as_slice(), &[0]].concat()), None), own.clone())
             .gives(40, invalid, At(640)),
-        Attack::made(30, "a token that says another time", &with(&log, Some(&altered), None), own.clone())
-            .gives(40, invalid, At(640)),
+        Attack::made(30, "a token that says another time", &with(&log, Some(&altered), None), own.clone()).gives(
+            40,
+            invalid,
+            At(640),
+        ),
         Attack::made(6, "written again, with the old time-stamp", &with(&rewritten, Some(&sound), None), own.clone())
             .gives(40, invalid, At(640)),
         Attack::made(6, "the same, and somebody saved a checkpoint", &with(&rewritten, Some(&sound), None), own)
