@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use amanat::audit::leaf::{Cause, Counts, Fact, leaf_hash};
 use amanat::audit::tree::{Hash, empty_root, hash_node, verify_consistency};
-use amanat::domain::event::{Event, Outcome, Role};
+use amanat::domain::event::{Event, Outcome};
 use amanat::gateway::prune::Rows;
 use amanat::gateway::{Error, Gateway};
-use amanat::storage::{Id16, LeafRow, Step, Unit, audit_log};
+use amanat::storage::{Id16, Step, Unit, audit_log};
 use data_encoding::{BASE64, HEXLOWER};
 
 use crate::harness::Backend;
 use crate::harness::store::Store;
-use crate::log::{TestLog, run};
+use crate::log::prune::{about, append};
+use crate::log::{TestLog, grow, run};
 
 use super::judges::of_store;
 
@@ -73,25 +74,10 @@ impl History {
         self.house.as_ref().expect("a gateway")
     }
 
-    async fn append(&self, rows: Vec<LeafRow>) {
-        self.house().database.write(Unit::change(Vec::new(), rows, |_, _| Ok(Step::Commit))).await.expect("appended");
-    }
-
-    async fn grow(&self, count: u64) {
-        let leaf = || self.house().leaf(Event::LogHeartbeat, Outcome::Done).expect("leaf").finish().expect("draft");
-        self.append((0..count).map(|_| leaf()).collect()).await;
-    }
-
     /// Leaves with a sealed part about somebody.
     async fn collect(&mut self, count: u64) {
-        let key = self.house().own_audit_key(Event::RecordCollected.class());
-        let payload = amanat::audit::payload::Payload::default();
-        let leaf = || {
-            let leaf = self.house().leaf(Event::RecordCollected, Outcome::Done).expect("leaf");
-            leaf.part(&self.house().source, Role::Subject, key, &payload).expect("part").finish().expect("draft")
-        };
-        let rows: Vec<LeafRow> = (0..count).map(|_| leaf()).collect();
-        self.append(rows).await;
+        let house = self.house();
+        append(house, (0..count).map(|_| about(house, Event::RecordCollected)).collect()).await;
         self.count_sealed();
     }
 
@@ -225,7 +211,7 @@ fn random_histories_agree_with_a_naive_model() {
                 let deed = dice.below(20);
                 print!("{deed} ");
                 match deed {
-                    0..7 => history.grow(1 + dice.below(120)).await,
+                    0..7 => grow(history.house(), 1 + usize::try_from(dice.below(120)).expect("count")).await,
                     7..10 => history.collect(1 + dice.below(10)).await,
                     10..12 => history.erase(1 + dice.below(5)).await,
                     12..14 => history.publish().await,

@@ -4,15 +4,15 @@ use std::ffi::OsString;
 use std::sync::OnceLock;
 
 use amanat::audit::leaf::{Cause, Counts, Fact};
-use amanat::domain::event::{Class, Event, Outcome, Role};
-use amanat::gateway::Gateway;
-use amanat::storage::{Database, LeafRow, Location, Step, Unit, audit_log};
+use amanat::domain::event::{Class, Event, Outcome};
+use amanat::storage::{Database, Location};
 
 use crate::harness::Backend;
 use crate::harness::authority::USUAL;
 use crate::harness::postgres::server;
 use crate::harness::store::Store;
 use crate::log::anchors::with_authority;
+use crate::log::prune::{about, append, pruned_just_now};
 use crate::log::{TestLog, grow, on_both, run};
 
 use super::judges::{Said, of_store};
@@ -41,18 +41,6 @@ impl TestLog {
         std::fs::write(&path, note).expect("note");
         self.judged(&["--checkpoint", path.to_str().expect("path")])
     }
-}
-
-async fn append(house: &Gateway, rows: Vec<LeafRow>) {
-    house.database.write(Unit::change(Vec::new(), rows, |_, _| Ok(Step::Commit))).await.expect("appended");
-}
-
-/// A leaf of this event with a part about somebody.
-fn about(house: &Gateway, event: Event) -> LeafRow {
-    let payload = amanat::audit::payload::Payload::default();
-    let key = house.own_audit_key(event.class());
-    let leaf = house.leaf(event, Outcome::Done).expect("leaf");
-    leaf.part(&house.source, Role::Subject, key, &payload).expect("part").finish().expect("draft")
 }
 
 fn found(said: &Said) -> Vec<(&str, Option<u64>, Option<u64>)> {
@@ -151,17 +139,7 @@ on_both! {
         grow(&house, 600).await;
         house.publish_once().await.expect("published");
         let below = 1_024;
-        let mut connection = log.settings.database.connect_to_read().expect("connection");
-        let root = amanat::audit::tree::root(below, &audit_log::StoredHashes::new(&mut connection)).expect("root");
-        let facts = [
-            Fact::PolicyHash(house.policy().policy.hash.0),
-            Fact::Deleted(Counts::default()),
-            Fact::Number(below),
-            Fact::Root(root),
-            Fact::Until(u64::try_from(house.source.now().as_microsecond()).expect("now")),
-        ];
-        let leaf = house.leaf(Event::LogPruned, Outcome::Done).expect("leaf");
-        let leaf = facts.into_iter().fold(leaf, |leaf, fact| leaf.fact(fact)).finish().expect("draft");
+        let leaf = pruned_just_now(&log, &house, below, Counts::default());
         append(&house, vec![leaf]).await;
         let size = house.publish_once().await.expect("published").expect("a checkpoint").size;
         house.close();

@@ -129,12 +129,9 @@ impl Bundle {
         let mut policies: BTreeSet<Hash> = BTreeSet::new();
         let rest: Vec<BundlePath> = self.files.left_over().filter_map(BundlePath::parse).collect();
         for path in rest {
-            match path {
-                BundlePath::Policy(hash, _) => {
-                    policies.insert(hash);
-                }
-                // Nothing else may be left over.
-                _ => {}
+            // Nothing else may be left over.
+            if let BundlePath::Policy(hash, _) = path {
+                policies.insert(hash);
             }
         }
         let mut unread: Vec<&Pruned> = prunes.iter().collect();
