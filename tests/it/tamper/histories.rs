@@ -201,7 +201,7 @@ impl History {
 
 #[test]
 fn random_histories_agree_with_a_naive_model() {
-    let runs = if std::env::var_os("AMANAT_TEST_LONG").is_some() { 100 } else { 4 };
+    let runs = if std::env::var_os("AMANAT_TEST_LONG").is_some() { 100 } else { 10 };
     for number in 1..=runs {
         println!("history {number}");
         run(Backend::Sqlite, async |_| {

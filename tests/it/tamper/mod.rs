@@ -102,7 +102,7 @@ impl<'a> Attack<'a> {
     }
 
     /// Nothing may be found but that no witness vouches for it.
-    fn is_in_order(mut self) -> Self {
+    fn in_order(mut self) -> Self {
         self.is_alone = true;
         self
     }

@@ -108,13 +108,13 @@ const ELSEWHERE: &[(u8, &[&str])] = &[
             "log::clock::a_clock_two_years_ahead_does_not_poison_the_log",
         ],
     ),
+    (35, &["log::told::a_flood_of_strangers_is_one_leaf_a_kind"]),
 ];
 
 /// What of the list the product does not do yet, so that nothing can be tried: the reason.
 const NOT_YET: &[(u8, &str)] = &[
     (22, "the verifier does not look at keys"),
     (34, "restoring a backup is not built; what a successor of a log that lost leaves says is judged"),
-    (35, "refusals to callers who proved nothing (event 940) are not told yet; receipts are judged"),
 ];
 
 #[test]

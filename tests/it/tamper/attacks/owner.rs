@@ -46,13 +46,13 @@ fn clocks() -> Vec<Attack<'static>> {
     forged.time = last - HOUR;
     forged.beat(10);
     vec![
-        Attack::made(11, "a clock that went back, told and clamped", &signed(clamped, &key), own.clone()).is_in_order(),
+        Attack::made(11, "a clock that went back, told and clamped", &signed(clamped, &key), own.clone()).in_order(),
         Attack::made(11, "a smaller time, signed", &signed(forged, &key), own.clone()).gives(
             40,
             "clock_backwards",
             At(620),
         ),
-        Attack::made(33, "a clock two years ahead, refused and corrected", &signed(corrected, &key), own).is_in_order(),
+        Attack::made(33, "a clock two years ahead, refused and corrected", &signed(corrected, &key), own).in_order(),
     ]
 }
 
@@ -73,9 +73,9 @@ fn rotations() -> Vec<Attack<'static>> {
     log.sign(&[&new]);
     let (early, size) = (610, log.size());
     vec![
-        Attack::made(15, "a key that was rotated", &log, own.clone()).is_in_order(),
-        Attack::made(15, "the same, to whoever knew the old key alone", &log, trust(&[&old])).is_in_order(),
-        Attack::made(15, "the same, to whoever knows the new key alone", &log, trust(&[&new])).is_in_order(),
+        Attack::made(15, "a key that was rotated", &log, own.clone()).in_order(),
+        Attack::made(15, "the same, to whoever knew the old key alone", &log, trust(&[&old])).in_order(),
+        Attack::made(15, "the same, to whoever knows the new key alone", &log, trust(&[&new])).in_order(),
         Attack::made(15, "the same, to a stranger", &log, trust(&[&MadeKey::new(3)])).gives(
             40,
             "checkpoint_signature",
@@ -133,7 +133,7 @@ fn silences() -> Vec<Attack<'static>> {
         Attack::made(17, "the same, and it has grown past that", &signed(longer, &key), own.clone())
             .with_note(saved)
             .gives(30, "fork", At(700)),
-        Attack::made(17, "a stop that was told", &signed(stopped, &key), own.clone()).is_in_order(),
+        Attack::made(17, "a stop that was told", &signed(stopped, &key), own.clone()).in_order(),
         Attack::made(16, "no heartbeats, although leaf 0 announces them", &signed(dumb, &key), own).gives(
             50,
             "downgrade",
@@ -213,15 +213,15 @@ fn prunes() -> Vec<Attack<'static>> {
     let at = At(801);
     let beyond = "prune_beyond_policy";
     vec![
-        Attack::made(23, "leaves that were old enough", &pruned(11, 512, &usual, 0), own.clone()).is_in_order(),
+        Attack::made(23, "leaves that were old enough", &pruned(11, 512, &usual, 0), own.clone()).in_order(),
         Attack::made(23, "leaves that were too young", &pruned(9, 512, &usual, 0), own.clone()).gives(40, beyond, at),
         Attack::made(23, "the newest of them was days too young", &pruned(11, 512, &usual, too_young), own.clone())
             .gives(40, beyond, at),
         Attack::made(23, "the newest of them was just old enough", &pruned(11, 512, &usual, old_enough), own.clone())
-            .is_in_order(),
+            .in_order(),
         Attack::made(23, "too near the end", &pruned(11, 768, &usual, 0), own.clone()).gives(40, beyond, at),
         Attack::made(23, "not whole tiles", &pruned(11, 300, &usual, 0), own.clone()).gives(40, beyond, at),
-        Attack::made(23, "by a policy that keeps less", &by_another, own.clone()).is_in_order(),
+        Attack::made(23, "by a policy that keeps less", &by_another, own.clone()).in_order(),
         Attack::made(23, "too young for that one too", &too_young_for_another, own.clone()).gives(40, beyond, at),
         Attack::made(23, "by a policy that nobody shows", &pruned(11, 512, &usual, 0).without_policies(), own)
             .gives(40, beyond, at),
@@ -324,6 +324,6 @@ fn successors() -> Vec<Attack<'static>> {
             "succeeded_with_loss",
             At(1),
         ),
-        Attack::made(34, "a successor of a whole log", &succeeding(0), own).is_in_order(),
+        Attack::made(34, "a successor of a whole log", &succeeding(0), own).in_order(),
     ]
 }
