@@ -40,8 +40,8 @@ use amanat::domain::id::{CollectorId, DeliveryId, PurposeId, RecipientId, Record
 use amanat::gateway::keyholder::PersonKeys;
 use amanat::gateway::prove::Wanted;
 use amanat::gateway::source::Source;
-use amanat::gateway::verify::{Verification, verify};
-use amanat::gateway::{Gateway, KeyringSource};
+use amanat::gateway::verify::{PartOpener, Verification, verify};
+use amanat::gateway::{Gateway, KeyringSource, Settings};
 use amanat::storage::deliveries::NewDelivery;
 use amanat::storage::records::NewRecord;
 use amanat::storage::{Collect, Micros, Step, Unit};
@@ -62,6 +62,7 @@ fn main() {
     runtime.block_on(async {
         cost().await;
         checking(entries).await;
+        opening(entries / 10).await;
     });
 }
 
@@ -82,7 +83,7 @@ trait Large {
     fn large(self) -> Self;
 }
 
-impl Large for amanat::gateway::Settings {
+impl Large for Settings {
     fn large(self) -> Self {
         Self { batch_units: 256, queue: 4_096, ..self }
     }
@@ -242,27 +243,57 @@ async fn checking(entries: u64) {
     let (settings, now) = (house.settings.clone(), house.source.now());
     house.close();
 
+    check(&settings, now, None);
+}
+
+/// A log about people, every entry with a sealed part: verified, and verified with every part opened.
+async fn opening(entries: u64) {
+    let folder = tempfile::tempdir().expect("folder");
+    let house = open(folder.path()).await;
+    let people = meet(&house).await;
+    let policy = Some(house.policy().policy.hash.0);
+    for page in 0..entries / 1_000 {
+        let leaf = |number: u64| {
+            let keys = &people[(page * 1_000 + number) as usize % people.len()];
+            let subject = Some(*keys.subject.as_bytes());
+            let payload =
+                Payload { subject, purposes: vec!["product_analytics".to_owned()], policy, ..Payload::default() };
+            let leaf = house.leaf(Event::DecisionGranted, Outcome::Done).expect("leaf");
+            leaf.part(&house.source, Role::Subject, &keys.operation, &payload).expect("part").finish().expect("draft")
+        };
+        let leaves = (0..1_000).map(leaf).collect();
+        house.database.write(Unit::change(Vec::new(), leaves, |_, _| Ok(Step::Commit))).await.expect("appended");
+    }
+    house.publish_once().await.expect("published");
+    let (settings, now) = (house.settings.clone(), house.source.now());
+    let opener = PartOpener::new(house.keyholder.installation, house.keyholder.keyring());
+    house.close();
+    check(&settings, now, None);
+    check(&settings, now, Some(opener));
+}
+
+fn check(settings: &Settings, now: jiff::Timestamp, opener: Option<PartOpener>) {
     let began = Instant::now();
-    let report = verify(
-        &Verification {
-            database: settings.database.clone(),
-            keys: Some(settings.keys.clone()),
-            memory: Some(settings.memory.clone()),
-            checkpoints: Vec::new(),
-            trust: None,
-            anchor_roots: Default::default(),
-            maximum_age: None,
-            now,
-            business: false,
-        },
-        |_, _| {},
-    )
-    .expect("verified");
+    let verification = Verification {
+        database: settings.database.clone(),
+        keys: Some(settings.keys.clone()),
+        memory: Some(settings.memory.clone()),
+        checkpoints: Vec::new(),
+        trust: None,
+        anchor_roots: Default::default(),
+        maximum_age: None,
+        now,
+        business: false,
+        destroyed_keys: opener.is_some(),
+        opener,
+    };
+    let report = verify(&verification, |_, _| {}).expect("verified");
     assert!(matches!(report.exit, 0 | 10), "{:?}", report.findings);
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{} entries verified in {seconds:.2} s: {:.0} a second on one core; this process has had {} MB at most",
+        "{} entries verified, {} parts opened in {seconds:.2} s: {:.0} entries a second on one core; this process has had {} MB at most",
         report.checked,
+        report.opened,
         report.checked as f64 / seconds,
         high_water() / 1_024
     );

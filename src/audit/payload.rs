@@ -195,6 +195,31 @@ impl Notice {
     }
 }
 
+/// A row as a payload that was read names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedRow<'a> {
+    /// What kind of row.
+    pub kind: &'a str,
+    /// Its id.
+    pub id: [u8; 16],
+    /// SHA-256 of its canonical content.
+    pub content_hash: [u8; 32],
+}
+
+/// The rows that a payload names.
+///
+/// # Errors
+/// If one of them is not written as rows are.
+pub fn named_rows(payload: &Value) -> Result<Vec<NamedRow<'_>>, Malformed> {
+    let rows = payload.get("rows").map_or(&[][..], Value::items);
+    rows.iter().map(|row| named_row(row.items()).ok_or(Malformed)).collect()
+}
+
+fn named_row(items: &[Value]) -> Option<NamedRow<'_>> {
+    let [kind, id, content_hash] = items else { return None };
+    Some(NamedRow { kind: kind.text()?, id: id.bytes()?, content_hash: content_hash.bytes()? })
+}
+
 /// Takes the padding off a plaintext (`payload ‖ 0x80 ‖ zeros`) and reads the payload.
 ///
 /// # Errors

@@ -1,7 +1,9 @@
-//! `amanat audit`: verify the log, take its checkpoint, prove an entry. None of that needs a key, and
-//! none of it changes the store. What an operator must say to the log has a file of its own.
+//! `amanat audit`: verify the log, take its checkpoint, prove an entry. None of that changes the store,
+//! and none of it needs a key but `verify --payloads`. What an operator must say to the log has a file of
+//! its own.
 
 mod export;
+mod keyed;
 mod prune;
 pub(super) mod report;
 mod resume;
@@ -76,9 +78,24 @@ pub(super) struct Verify {
     /// How old the newest entry may be, such as `24h`.
     #[arg(long, value_name = "TIME", value_parser = age)]
     max_age: Option<Duration>,
-    /// Also checks that every business row has its entry.
+    /// Also checks that every business row has its entry, and every choice and disclosure its row; with
+    /// `--payloads`, that every row is what its entry says of it.
     #[arg(long)]
     business: bool,
+    /// Also checks that no destroyed key is in the key store again: in the configured one, or in this
+    /// one. Needs no root key.
+    #[arg(
+        long,
+        value_name = "LOCATION",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = ""
+    )]
+    keys: Option<String>,
+    /// Also opens everything that is sealed and whose key lives, and checks what it says. Needs the key
+    /// store and the configured root key.
+    #[arg(long)]
+    payloads: bool,
     /// The folder for evidence files, written where signed notes contradict each other.
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     evidence: PathBuf,
@@ -193,6 +210,7 @@ impl Sourced {
             .map(|path| Ok((path.display().to_string(), read(path)?)))
             .collect::<Result<Vec<_>, Failure>>()?;
         if let Some(source) = wanted.source.as_ref().filter(|source| is_bundle(Path::new(source))) {
+            keyed::none_for(&wanted, "a bundle")?;
             let what = What::Bundle(Box::new(BundleVerification {
                 bundle: source.into(),
                 against: wanted.against,
@@ -227,6 +245,7 @@ impl Sourced {
                 if bytes.starts_with(b"SQLite format 3\0") {
                     (Location::Sqlite(source.into()), None, None)
                 } else {
+                    keyed::none_for(&wanted, "a proof or evidence")?;
                     if wanted.against.is_some() {
                         return Err(Failure::with_exit(2, "--against holds a bundle against a bundle or a database"));
                     }
@@ -246,6 +265,11 @@ impl Sourced {
                 }
             }
         };
+        let keys = keyed::store(&wanted, keys, context)?;
+        let opener = match &keys {
+            Some(keys) if wanted.payloads => Some(keyed::opener(keys, context)?),
+            _ => None,
+        };
         let verification = Verification {
             database,
             keys,
@@ -256,6 +280,8 @@ impl Sourced {
             maximum_age: wanted.max_age,
             now,
             business: wanted.business,
+            destroyed_keys: wanted.keys.is_some(),
+            opener,
         };
         Ok(Self { what: What::Database(Box::new(verification)), evidence: wanted.evidence, is_json: wanted.json })
     }

@@ -82,7 +82,7 @@ pub(super) async fn run(arguments: KeysArguments, context: &Context) -> Result<u
             Err(error) => Err(error.into()),
         },
         KeysCommand::Rotate { kind: Kind::Kek, announce: true, .. } => {
-            Err(Failure::new("--announce is for the key of the log; a root key is told to nobody"))
+            Err(Failure::with_exit(2, "--announce is for the key of the log; a root key is told to nobody"))
         }
         KeysCommand::Rotate { kind: Kind::Log, announce: true, json, .. } => match house.announce_log_key().await {
             Ok(keys) => show_announced(&keys, json),

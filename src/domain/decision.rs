@@ -153,7 +153,8 @@ fn against_marketing(policy: &Policy, standing: &Standing, purpose: &Purpose, re
 }
 
 /// Contract and legal obligation do not rest on what the person wants (Art. 6(1)(b)–(c)).
-const fn skips_consent(basis: LegalBasis) -> bool {
+#[must_use]
+pub const fn skips_consent(basis: LegalBasis) -> bool {
     matches!(basis, LegalBasis::Contract | LegalBasis::LegalObligation)
 }
 
@@ -275,7 +276,8 @@ fn scope_covers(scope: Scope, subject: SubjectId, question: &Question<'_>) -> bo
 
 /// Whether `purpose` is `broader` or lies within it: denials go down the tree. Where the tree is
 /// broken (an undeclared parent or a cycle, which no checked policy has) the denial holds.
-fn is_within(policy: &Policy, purpose: &PurposeId, broader: &PurposeId) -> bool {
+#[must_use]
+pub fn is_within(policy: &Policy, purpose: &PurposeId, broader: &PurposeId) -> bool {
     let mut current = purpose;
     // No chain without a cycle is longer than there are purposes.
     for _ in 0..=policy.purposes.len() {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 use tokio::sync::watch;
 use url::Url;
 
@@ -70,6 +71,25 @@ pub struct Anchors {
 struct Asked {
     settings: AnchorSettings,
     way: Authority,
+}
+
+/// How the time-stamps of an authority stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AnchorStanding {
+    /// The operator's name for it.
+    pub authority: String,
+    /// The size it dated last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dated: Option<u64>,
+    /// When that reply arrived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dated_at: Option<Timestamp>,
+    /// Since when it is asked for another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owed_since: Option<Timestamp>,
+    /// Whether the log was told that no reply came for a day.
+    #[serde(rename = "overdue")]
+    pub is_overdue: bool,
 }
 
 /// What this process knows of an authority besides what is stored.
@@ -295,25 +315,40 @@ impl Gateway {
         self.database.write(unit).await.map(drop).map_err(Error::store)
     }
 
+    /// How the time-stamps of each authority stand.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn anchor_standing(&self) -> Result<Vec<AnchorStanding>> {
+        let names: Vec<String> = self.anchors.asked.iter().map(|asked| asked.settings.name.clone()).collect();
+        let standing = self.database.read(move |c| {
+            names
+                .into_iter()
+                .map(|authority| {
+                    let last = audit_log::last_reply(c, &authority)?;
+                    let owed = audit_log::newest_anchor(c, &authority)?.filter(|anchor| anchor.reply.is_none());
+                    Ok(AnchorStanding {
+                        dated: last.map(|(size, _)| size),
+                        dated_at: last.map(|(_, at)| at.timestamp()),
+                        owed_since: owed.as_ref().map(|owed| owed.asked_at.timestamp()),
+                        is_overdue: owed.is_some_and(|owed| owed.is_overdue),
+                        authority,
+                    })
+                })
+                .collect()
+        });
+        standing.await.map_err(Error::store)
+    }
+
     /// How old the newest reply of the slowest authority is; of one that never replied, how long it is
     /// asked.
     async fn measure_anchors(&self) -> Result<()> {
         let now = self.source.now();
-        let mut oldest = SignedDuration::ZERO;
-        for asked in &self.anchors.asked {
-            let name = asked.settings.name.clone();
-            let since = self.database.read(move |c| {
-                Ok(match audit_log::last_reply(c, &name)? {
-                    Some(at) => Some(at),
-                    None => audit_log::newest_anchor(c, &name)?.map(|anchor| anchor.asked_at),
-                })
-            });
-            if let Some(since) = since.await.map_err(Error::store)? {
-                oldest = oldest.max(now.duration_since(since.timestamp()));
-            }
-        }
+        let since =
+            self.anchor_standing().await?.into_iter().filter_map(|standing| standing.dated_at.or(standing.owed_since));
+        let oldest = since.map(|since| now.duration_since(since)).max().unwrap_or_default();
         if !self.anchors.is_empty() {
-            metrics::gauge!(figures::AUDIT_ANCHOR_AGE).set(oldest.as_secs_f64());
+            metrics::gauge!(figures::AUDIT_ANCHOR_AGE).set(oldest.max(SignedDuration::ZERO).as_secs_f64());
         }
         Ok(())
     }

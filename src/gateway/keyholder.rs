@@ -36,6 +36,7 @@ use super::{Error, Result};
 pub use make::NewPersonKeys;
 
 use first_start::{ensure_installation_keys, ensure_secrets};
+pub(in crate::gateway) use unwrap::open_audit_key_of;
 use unwrap::{open_audit_key, open_dek, open_secrets};
 
 /// Opened keys of people in memory at most.
@@ -289,9 +290,7 @@ impl Keyholder {
     pub fn audit_key_blocking(&self, id: Id16) -> Result<HeldAuditKey> {
         let mut connection = self.store.reader().map_err(Error::keys)?;
         let row = keys::audit_keys_by_ids(&mut connection, &[id]).map_err(Error::keys)?.pop().ok_or(Error::NotFound)?;
-        // Whoever holds a key, its wrapping names the holder by the same sixteen bytes.
-        let holder = SubjectId::from(row.holder);
-        open_audit_key(self.installation, &self.keyring(), Owner::from(holder), row)
+        open_audit_key_of(self.installation, &self.keyring(), row)
     }
 
     /// Lets go of a person's keys at once.

@@ -19,6 +19,7 @@ use crate::domain::id::EntryId;
 use crate::storage::audit_log::{self, StoredHashes, StoredLeaf};
 use crate::storage::{self, Connection, Location};
 
+use super::anchor::AnchorStanding;
 use super::checkpoint::{LogRefusal, Published, log_keys};
 use super::rendering::{LeafBytes, Rendered, rendered};
 use super::scrub::ScrubStatus;
@@ -73,6 +74,10 @@ pub struct LogStatus {
     pub unwitnessed_since: Option<jiff::Timestamp>,
     /// Why nothing is signed or written any more, if that is so.
     pub refused: Option<String>,
+    /// Why the clock is not believed and nothing is written, if that is so.
+    pub clock: Option<String>,
+    /// How the time-stamps of each authority stand.
+    pub anchors: Vec<AnchorStanding>,
     /// How the daily re-reading of the log stands.
     pub scrub: ScrubStatus,
 }
@@ -179,6 +184,8 @@ impl Gateway {
             published: self.published().map(|published| published.size),
             verifier: self.log_verifier()?.to_string(),
             refused: self.log_refusal().map(|LogRefusal { what, .. }| what),
+            clock: self.clock_trouble(),
+            anchors: self.anchor_standing().await?,
             scrub: self.scrub_status().await?,
         })
     }

@@ -1,15 +1,18 @@
 //! Verifying a live database: every leaf is hashed again, every checkpoint that is known is tried.
 //!
-//! It needs no key but the log's public one, opens the stores so that it cannot write, believes no
-//! stored hash, and holds one page of leaves in memory at a time. Deliberately absent: a [`Gateway`](super::Gateway)
+//! It opens the stores so that it cannot write, believes no stored hash, and holds one page of leaves in
+//! memory at a time. It needs no key but the log's public one, unless it is given an [`PartOpener`]: then it
+//! also reads what is sealed. Deliberately absent: a [`Gateway`](super::Gateway)
 //! (`super::Gateway`); an auditor with a copy of the data file has none.
 
 mod anchors;
 mod bundle;
 mod business;
+mod destroyed;
 mod evidence;
 mod known;
 mod leaves;
+mod payloads;
 mod proof;
 mod pruned;
 mod tiles;
@@ -32,9 +35,12 @@ use crate::storage::{self, Connection, Location};
 use self::anchors::Anchors;
 pub use self::bundle::{BundleVerification, notes_of_bundle, verify_bundle};
 pub(in crate::gateway) use self::business::Business;
+pub(in crate::gateway) use self::destroyed::Destroyed;
 use self::known::Known;
 pub(in crate::gateway) use self::known::claimed_keys;
 pub(in crate::gateway) use self::leaves::{Reading, partitions};
+pub use self::payloads::PartOpener;
+pub(in crate::gateway) use self::payloads::{Against, Payloads};
 pub(in crate::gateway) use self::tiles::WrongTile;
 use super::checkpoint::frontier_at;
 use super::{Error, Result};
@@ -43,7 +49,7 @@ use super::{Error, Result};
 pub struct Verification {
     /// The data store.
     pub database: Location,
-    /// The key store, if its word on what was signed last is wanted.
+    /// The key store, if its word on what was signed last is wanted, or anything below that needs it.
     pub keys: Option<Location>,
     /// The folder of the checkpoint memory, if there is one.
     pub memory: Option<PathBuf>,
@@ -60,6 +66,11 @@ pub struct Verification {
     pub anchor_roots: Roots,
     /// Also ask whether every business row has its leaf, and every leaf its rows.
     pub business: bool,
+    /// Also hold the keys that were destroyed against those in the key store.
+    pub destroyed_keys: bool,
+    /// Opens what is sealed, under the keys of the key store. With [`business`](Self::business) the rows
+    /// are then held against what their leaves say of them.
+    pub opener: Option<PartOpener>,
 }
 
 /// Verifies a database. `progress` is told how many leaves are done and how many there are.
@@ -117,7 +128,14 @@ fn pass(
 ) -> Result<Report> {
     let Begun { head, known, frontier, mut findings } = begin(verification, connection)?;
     let total = total(connection, head.as_ref())?;
-    let reading = Reading::new(connection, frontier.clone(), total)?;
+    let payloads = match (&verification.opener, &verification.keys, &head) {
+        (Some(opener), Some(keys), Some(head)) => {
+            let against = if verification.business { Against::Rows } else { Against::LogAlone };
+            Some(Payloads::new(opener.clone(), head.origin.clone(), keys, against)?)
+        }
+        _ => None,
+    };
+    let reading = Reading::new(connection, frontier.clone(), total)?.opening(payloads);
     let start = Start { frontier, entries: reading.watch(), ..known.start() };
     let mut report = reading.run(Verifier::new(start), head.as_ref(), progress)?;
     if let Some(head) = &head {
@@ -125,6 +143,12 @@ fn pass(
     }
     if verification.business {
         findings.extend(business(connection, head.as_ref(), total)?);
+    }
+    if let (true, Some(keys), Some(head)) = (verification.destroyed_keys, &verification.keys, &head) {
+        let memory = (verification.memory.as_deref(), head.origin.as_str());
+        let mut destroyed = Destroyed::new(connection, keys, memory, head.minimum_index, total)?;
+        while destroyed.step(connection)? {}
+        findings.extend(destroyed.findings());
     }
     report.findings.append(&mut findings);
     hold_anchors(&mut report, &known, connection, &verification.anchor_roots)?;

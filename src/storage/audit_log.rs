@@ -34,7 +34,10 @@ pub use cosignatures::{
     StoredCosignature, Witnessing, cosignatures_of, cosigned_checkpoints, forget_cosignatures, keep_cosignatures,
     newest_cosignature, set_witnessing, witnessing,
 };
-pub use leaves::{StoredLeaf, bare_leaf, entries, key_rotations, leaf_of_entry, leaves, leaves_of_events, stored_size};
+pub use leaves::{
+    StoredLeaf, bare_leaf, entries, key_rotations, leaf_of_entry, leaves, leaves_of_events, leaves_of_events_between,
+    newest_of_events, stored_size,
+};
 pub use parts::{
     StoredPart, count_parts_of, delete_parts, delete_parts_before, delete_system_parts_below, part_classes_between,
     part_counts, parts_about, parts_below, parts_between, parts_of, parts_of_holders,

@@ -225,6 +225,25 @@ pub fn find(connection: &mut Connection, id: ConsentId) -> Result<Option<StoredL
     Ok(of_subjects(connection, &[subject.into()])?.into_iter().find(|line| line.id == id))
 }
 
+/// The events with these ids, those that exist, in no order.
+///
+/// # Errors
+/// When the store cannot be read or a row is malformed.
+pub fn events_by_ids(connection: &mut Connection, ids: &[Id16]) -> Result<Vec<StoredEvent>> {
+    let rows: Vec<EventRow> = on!(connection, c => consent_event::table.filter(consent_event::id.eq_any(ids)).select(EventRow::as_select()).load(c))?;
+    rows.into_iter().map(stored_event).collect()
+}
+
+/// The lines with these ids, those that exist, in no order, without their events.
+///
+/// # Errors
+/// When the store cannot be read or a row is malformed.
+pub fn lines_by_ids(connection: &mut Connection, ids: &[Id16]) -> Result<Vec<StoredLine>> {
+    let rows: Vec<LineRow> =
+        on!(connection, c => consent_line::table.filter(consent_line::id.eq_any(ids)).select(line_columns!()).load(c))?;
+    rows.into_iter().map(stored_line).collect()
+}
+
 impl Relation {
     /// The spelling in answers.
     #[must_use]

@@ -170,6 +170,15 @@ pub fn on_the_wire(connection: &mut Connection, subjects: &[SubjectId], now: Mic
     found.into_iter().map(stored).collect()
 }
 
+/// The promises with these ids, those that exist, in no order.
+///
+/// # Errors
+/// When the store cannot be read or a row is malformed.
+pub fn by_ids(connection: &mut Connection, ids: &[Id16]) -> Result<Vec<StoredDelivery>> {
+    let rows: Vec<DeliveryRow> = on!(connection, c => delivery::table.filter(delivery::id.eq_any(ids)).select(DeliveryRow::as_select()).load(c))?;
+    rows.into_iter().map(stored).collect()
+}
+
 /// Forgets settled promises older than `before`, at most `limit`; the ledger of disclosures keeps
 /// what was sent.
 ///

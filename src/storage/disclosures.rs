@@ -78,16 +78,9 @@ pub fn of_deliveries(connection: &mut Connection, deliveries: &[DeliveryId]) -> 
     Ok(found.into_iter().flatten().map(Into::into).collect())
 }
 
-/// The disclosures of these subjects, oldest first.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn of_subjects(connection: &mut Connection, subjects: &[SubjectId]) -> Result<Vec<Disclosure>> {
-    let keys: Vec<Id16> = subjects.iter().copied().map(Id16::from).collect();
-    let rows: Vec<Row> = on!(connection, c => disclosure::table
-        .filter(disclosure::subject.eq_any(keys))
-        .order(disclosure::id)
-        .select((
+macro_rules! columns {
+    () => {
+        (
             disclosure::id,
             disclosure::subject,
             disclosure::recipient,
@@ -98,23 +91,47 @@ pub fn of_subjects(connection: &mut Connection, subjects: &[SubjectId]) -> Resul
             disclosure::delivery,
             disclosure::at,
             disclosure::entry,
-        ))
+        )
+    };
+}
+
+/// The disclosures of these subjects, oldest first.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn of_subjects(connection: &mut Connection, subjects: &[SubjectId]) -> Result<Vec<Disclosure>> {
+    let keys: Vec<Id16> = subjects.iter().copied().map(Id16::from).collect();
+    let rows: Vec<Row> = on!(connection, c => disclosure::table
+        .filter(disclosure::subject.eq_any(keys))
+        .order(disclosure::id)
+        .select(columns!())
         .load(c))?;
-    Ok(rows
-        .into_iter()
-        .map(|(id, subject, recipient, purpose, fields, safeguard, record, delivery, at, entry)| Disclosure {
-            id: id.into(),
-            subject: subject.into(),
-            recipient: RecipientId::new(&recipient),
-            purpose: PurposeId::new(&purpose),
-            fields: fields.lines().map(FieldPath::new).collect(),
-            safeguard,
-            record: record.map(Into::into),
-            delivery: delivery.map(Into::into),
-            at,
-            entry: entry.into(),
-        })
-        .collect())
+    Ok(rows.into_iter().map(stored).collect())
+}
+
+/// The disclosures with these ids, those that exist, in no order.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn by_ids(connection: &mut Connection, ids: &[Id16]) -> Result<Vec<Disclosure>> {
+    let rows: Vec<Row> =
+        on!(connection, c => disclosure::table.filter(disclosure::id.eq_any(ids)).select(columns!()).load(c))?;
+    Ok(rows.into_iter().map(stored).collect())
 }
 
 type Row = (Id16, Id16, String, String, String, String, Option<Id16>, Option<Id16>, Micros, Id16);
+
+fn stored((id, subject, recipient, purpose, fields, safeguard, record, delivery, at, entry): Row) -> Disclosure {
+    Disclosure {
+        id: id.into(),
+        subject: subject.into(),
+        recipient: RecipientId::new(&recipient),
+        purpose: PurposeId::new(&purpose),
+        fields: fields.lines().map(FieldPath::new).collect(),
+        safeguard,
+        record: record.map(Into::into),
+        delivery: delivery.map(Into::into),
+        at,
+        entry: entry.into(),
+    }
+}

@@ -103,7 +103,9 @@ pub struct StoredEdge {
 }
 
 impl LinkProof {
-    const fn code(self) -> i16 {
+    /// Its number in the column, part of what leaves cover.
+    #[must_use]
+    pub const fn code(self) -> i16 {
         match self {
             Self::Claimed => 0,
             Self::Asserted => 1,
@@ -240,6 +242,32 @@ pub fn of_subject(connection: &mut Connection, subject: SubjectId) -> Result<Vec
         .select((identifier::id, identifier::subject, identifier::kind, identifier::namespace, identifier::sealed, identifier::added_at))
         .load(c))?;
     Ok(rows.into_iter().map(stored).collect())
+}
+
+/// The identifiers with these ids, those that exist, in no order, each with how far it can be believed.
+///
+/// # Errors
+/// When the store cannot be read or a row is malformed.
+pub fn by_ids(connection: &mut Connection, ids: &[Id16]) -> Result<Vec<(StoredIdentifier, LinkProof)>> {
+    let rows: Vec<(IdentifierRow, i16)> = on!(connection, c => identifier::table
+        .filter(identifier::id.eq_any(ids))
+        .select((
+            (identifier::id, identifier::subject, identifier::kind, identifier::namespace, identifier::sealed, identifier::added_at),
+            identifier::proof,
+        ))
+        .load(c))?;
+    rows.into_iter().map(|(row, proof)| Ok((stored(row), LinkProof::read(proof)?))).collect()
+}
+
+/// The blind index values of an identifier of this subject, of every version.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn index_values(connection: &mut Connection, id: IdentifierId, subject: SubjectId) -> Result<Vec<Vec<u8>>> {
+    Ok(on!(connection, c => identifier_index::table
+        .filter(identifier_index::subject.eq(Id16::from(subject)).and(identifier_index::identifier.eq(Id16::from(id))))
+        .select(identifier_index::value)
+        .load(c))?)
 }
 
 /// A page of all identifiers in the order of their ids, for the rebuilding of an index.

@@ -128,6 +128,26 @@ pub fn by_ids(connection: &mut Connection, ids: &[RecordId]) -> Result<Vec<Store
     Ok(found)
 }
 
+/// A record with what a leaf's hash of it covers besides.
+pub struct RecordContent {
+    /// The record.
+    pub record: StoredRecord,
+    /// The policy it was decided under.
+    pub policy: Vec<u8>,
+}
+
+/// The contents of the records with these ids, those that exist, in no order.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn contents(connection: &mut Connection, ids: &[Id16]) -> Result<Vec<RecordContent>> {
+    let rows: Vec<(Row, Vec<u8>)> = on!(connection, c => record::table
+        .filter(record::id.eq_any(ids))
+        .select((columns!(), record::policy))
+        .load(c))?;
+    Ok(rows.into_iter().map(|(row, policy)| RecordContent { record: stored(row), policy }).collect())
+}
+
 /// A page of the records of one subject, oldest first: those after `after`, at most `limit`.
 ///
 /// # Errors

@@ -104,17 +104,7 @@ impl TestLog {
 
     /// Of the data store alone.
     fn verification(&self) -> Verification {
-        Verification {
-            database: self.settings.database.clone(),
-            keys: None,
-            memory: None,
-            checkpoints: Vec::new(),
-            trust: None,
-            anchor_roots: Default::default(),
-            maximum_age: None,
-            now: self.source.now(),
-            business: true,
-        }
+        Verification { now: self.source.now(), ..of_database(self.settings.database.clone()) }
     }
 
     /// The newest checkpoint, as somebody outside saved it.
@@ -126,6 +116,23 @@ impl TestLog {
     /// Changes the data store behind the gateway's back, past its triggers.
     pub fn tamper(&self, sql: &str) {
         tamper(&self.settings.database, sql);
+    }
+}
+
+/// What verifies a data store by itself, now.
+pub fn of_database(database: Location) -> Verification {
+    Verification {
+        database,
+        keys: None,
+        memory: None,
+        checkpoints: Vec::new(),
+        trust: None,
+        anchor_roots: Default::default(),
+        maximum_age: None,
+        now: Source::default().now(),
+        business: true,
+        destroyed_keys: false,
+        opener: None,
     }
 }
 

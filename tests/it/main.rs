@@ -20,6 +20,7 @@ mod consents;
 mod crash;
 mod delivering;
 mod log;
+mod payloads;
 mod permissions;
 mod schema;
 mod subject_requests;

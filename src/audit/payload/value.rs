@@ -53,6 +53,33 @@ impl Value {
         }
     }
 
+    /// The bytes, if they are this many.
+    #[must_use]
+    pub fn bytes<const N: usize>(&self) -> Option<[u8; N]> {
+        match self {
+            Self::Bytes(bytes) => bytes.as_slice().try_into().ok(),
+            _ => None,
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The items of an array; none of anything else.
+    #[must_use]
+    pub fn items(&self) -> &[Self] {
+        match self {
+            Self::Array(items) => items,
+            _ => &[],
+        }
+    }
+
     /// Deterministic CBOR. Of a key that stands twice, the first member counts.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -16,6 +16,9 @@ pub(in crate::cli) fn text(report: &Report) -> String {
     if report.pruned > 0 {
         lines.push(format!("pruned     {}", report.pruned));
     }
+    if report.opened > 0 {
+        lines.push(format!("opened     {} sealed parts", report.opened));
+    }
     if report.erased > 0 {
         lines.push(format!("erased     {} sealed parts", report.erased));
     }

@@ -231,6 +231,8 @@ async fn verify(guide: &Guide) -> Result<(), Failure> {
         maximum_age: None,
         now: instant(),
         business: true,
+        destroyed_keys: false,
+        opener: None,
     };
     let report = tokio::task::spawn_blocking(move || gateway::verify::verify(&verification, |_, _| {}))
         .await

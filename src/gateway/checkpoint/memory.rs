@@ -40,6 +40,22 @@ impl Memory {
         }
     }
 
+    /// The fingerprints of destroyed keys, in the file beside the note. A line that a crash cut short is
+    /// no fingerprint.
+    pub(in crate::gateway) fn erased(&self) -> Result<Vec<[u8; 32]>> {
+        let path = self.path.with_extension("erased");
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => {
+                let what = "cannot read the memory of destroyed keys";
+                return Err(Error::File { what, path: path.display().to_string(), source });
+            }
+        };
+        let line = |line: &[u8]| data_encoding::HEXLOWER.decode(line).ok()?.try_into().ok();
+        Ok(text.split(|byte| *byte == b'\n').filter_map(line).collect())
+    }
+
     /// Replaces the note so that a crash leaves the old one or the new one.
     pub(in crate::gateway) fn write(&self, note: &str) -> Result<()> {
         make_private_folder(&self.folder)?;

@@ -144,7 +144,8 @@ pub(super) fn prepare(house: &Gateway, arrival: &Arrival<'_>, view: &View, event
             Err(other) => return Err(other),
         };
         making.rows.marks.extend(event.mark);
-        payload.rows.push(Row { kind: "record", id: *record.id.as_bytes(), content_hash: rows::record_hash(&record) });
+        let content_hash = rows::record_hash(&(&record).into(), None);
+        payload.rows.push(Row { kind: "record", id: *record.id.as_bytes(), content_hash });
         for (recipient, purpose) in decided.promised() {
             let delivery = NewDelivery {
                 id: DeliveryId::from_uuid(house.source.ordered_id(arrival.received_at).map_err(Error::Protection)?),
@@ -188,6 +189,8 @@ pub(super) fn prepare(house: &Gateway, arrival: &Arrival<'_>, view: &View, event
     }
     let leaf = if stored || refused.is_empty() {
         payload.more.push(("met", Value::Bool(owner.is_new)));
+        let mark = rows::device_mark(entry, device.as_ref().map(Party::id));
+        payload.more.push(("device", Value::from(mark.as_slice())));
         LeafBuilder::new(&house.origin, entry, Event::RecordCollected, Outcome::Done)
             .part(&house.source, Role::Subject, &owner.keys.operation, &payload)?
             .finish()?

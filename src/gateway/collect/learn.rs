@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::audit::payload::{Actor, Payload, Row, Value};
-use crate::crypto::mac::hash;
 use crate::domain::event::{Event, Outcome, Role};
-use crate::domain::id::{CollectorId, EntryId, IdentifierId};
+use crate::domain::id::{CollectorId, EntryId};
 use crate::domain::policy::Trust;
 use crate::gateway::meeting::Handle;
-use crate::gateway::{Error, LeafBuilder, Result};
+use crate::gateway::{Error, LeafBuilder, Result, rows};
 use crate::storage::identities::{LinkProof, NewEdge};
 use crate::storage::subjects::NewSubject;
 
@@ -50,7 +49,8 @@ impl Making<'_> {
         let Some(first) = events.first() else { return Ok(()) };
         let mut learnt: BTreeSet<[u8; 16]> = BTreeSet::new();
         if owner.is_new {
-            self.add_identifier(&first.owner, owner, entry)?;
+            let row = self.add_identifier(&first.owner, owner, entry)?;
+            payload.rows.push(row);
             learnt.insert(first.owner.value);
         }
         if let (Some(device), Some(handle)) = (device, &first.device)
@@ -70,16 +70,20 @@ impl Making<'_> {
                 continue;
             }
             if party.is_new {
-                self.add_identifier(handle, party, entry)?;
+                let row = self.add_identifier(handle, party, entry)?;
+                // What belongs to the device goes with the device, and this part stays.
+                if party.id() == owner.id() {
+                    payload.rows.push(row);
+                }
                 continue;
             }
             let entry = self.house.source.entry().map_err(Error::Protection)?;
-            let id = self.add_identifier(handle, party, entry)?;
+            let row = self.add_identifier(handle, party, entry)?;
             let added = Payload {
                 subject: Some(*party.id().as_bytes()),
                 actor: payload.actor.clone(),
                 collector: payload.collector.clone(),
-                rows: vec![Row { kind: "identifier", id: *id.as_bytes(), content_hash: hash(&handle.value) }],
+                rows: vec![row],
                 ..Payload::default()
             };
             let leaf = LeafBuilder::new(&self.house.origin, entry, Event::IdentifierAdded, Outcome::Done)
@@ -102,7 +106,7 @@ impl Making<'_> {
         Ok(())
     }
 
-    fn add_identifier(&mut self, handle: &Handle, party: &Party, entry: EntryId) -> Result<IdentifierId> {
+    fn add_identifier(&mut self, handle: &Handle, party: &Party, entry: EntryId) -> Result<Row> {
         let proof = match self.arrival.rules.trust {
             Trust::Public => LinkProof::Claimed,
             Trust::Server => LinkProof::Asserted,
@@ -115,9 +119,9 @@ impl Making<'_> {
             self.arrival.received_at,
             entry,
         )?;
-        let id = new.id;
+        let row = rows::identifier_row(&new);
         self.rows.identifiers.push(new);
-        Ok(id)
+        Ok(row)
     }
 
     /// The rows and leaves of a link: an edge, one profile for all, a leaf for each side.

@@ -109,30 +109,32 @@ impl Making<'_> {
         };
         let canonical = rows::consent_event(&row);
         row.mac = speaker.keys.dek.row_mac(rows::CONSENT_EVENT, RowId::from(row.id), &canonical);
+        let opened = opened.then(|| NewLine {
+            id: line,
+            subject: speaker.id(),
+            purpose: purpose.clone(),
+            channel: None,
+            scope,
+            created_at: self.at,
+            entry,
+        });
+        let mut named = vec![Row { kind: "consent_event", id: *row.id.as_bytes(), content_hash: hash(&canonical) }];
+        named.extend(opened.as_ref().map(rows::line_row));
         let payload = Payload {
             subject: Some(*speaker.id().as_bytes()),
             actor: Some(Actor { kind: "collector", id: Value::from(self.arrival.rules.id.as_str()) }),
             collector: Some(self.arrival.rules.id.as_str().to_owned()),
             purposes: vec![purpose.as_str().to_owned()],
             consent: Some(*line.as_bytes()),
-            rows: vec![Row { kind: "consent_event", id: *row.id.as_bytes(), content_hash: hash(&canonical) }],
+            rows: named,
             policy: Some(policy.hash.0),
+            more: rows::line_members(None, scope),
             ..Payload::default()
         };
         let leaf = LeafBuilder::new(&self.house.origin, entry, leaf_event, Outcome::Done)
             .part(&self.house.source, Role::Subject, &speaker.keys.evidence, &payload)?
             .finish()?;
-        if opened {
-            self.rows.lines.push(NewLine {
-                id: line,
-                subject: speaker.id(),
-                purpose: purpose.clone(),
-                channel: None,
-                scope,
-                created_at: self.at,
-                entry,
-            });
-        }
+        self.rows.lines.extend(opened);
         if !is_give {
             self.stops.push(Stop {
                 kind: StopKind::of(act),

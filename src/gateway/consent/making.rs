@@ -155,10 +155,22 @@ impl<'a> Making<'a> {
         };
         let canonical = rows::consent_event(&row);
         row.mac = party.keys.dek.row_mac(rows::CONSENT_EVENT, RowId::from(row.id), &canonical);
+        let opened = found.is_none().then(|| NewLine {
+            id: line,
+            subject: party.id(),
+            purpose: purpose.clone(),
+            channel: channel.cloned(),
+            scope,
+            created_at: self.now.into(),
+            entry,
+        });
+        let mut named = vec![Row { kind: "consent_event", id: *row.id.as_bytes(), content_hash: hash(&canonical) }];
+        named.extend(opened.as_ref().map(rows::line_row));
         let payload = Payload {
             purposes: vec![purpose.as_str().to_owned()],
             consent: Some(*line.as_bytes()),
-            rows: vec![Row { kind: "consent_event", id: *row.id.as_bytes(), content_hash: hash(&canonical) }],
+            rows: named,
+            more: rows::line_members(channel, scope),
             notice: row.notice.as_ref().map(|notice| PayloadNotice {
                 id: notice.id.as_str().to_owned(),
                 version: notice.version,
@@ -174,16 +186,8 @@ impl<'a> Making<'a> {
             _ => Event::ConsentRefused,
         };
         self.leave(party, entry, event, &payload)?;
-        if found.is_none() {
-            self.made.rows.lines.push(NewLine {
-                id: line,
-                subject: party.id(),
-                purpose: purpose.clone(),
-                channel: channel.cloned(),
-                scope,
-                created_at: self.now.into(),
-                entry,
-            });
+        if let Some(opened) = opened {
+            self.made.rows.lines.push(opened);
             self.lines.push(Line {
                 id: line,
                 subject: party.id(),

@@ -1,11 +1,10 @@
 //! People met by their choices.
 
-use crate::audit::payload::{Payload, Row};
-use crate::crypto::mac::hash;
+use crate::audit::payload::Payload;
 use crate::domain::event::Event;
 use crate::domain::identifier::IdentifierKind;
 use crate::domain::policy::Trust;
-use crate::gateway::{Error, Result};
+use crate::gateway::{Error, Result, rows};
 use crate::storage::identities::LinkProof;
 use crate::storage::subjects::NewSubject;
 
@@ -42,10 +41,7 @@ impl Making<'_> {
             } else if self.caller.trust == Trust::Server {
                 let entry = self.house.source.entry().map_err(Error::Protection)?;
                 let new = self.house.new_identifier(self.policy, handle, &party.keys, proof, self.now, entry)?;
-                let payload = Payload {
-                    rows: vec![Row { kind: "identifier", id: *new.id.as_bytes(), content_hash: hash(&handle.value) }],
-                    ..self.payload(party)
-                };
+                let payload = Payload { rows: vec![rows::identifier_row(&new)], ..self.payload(party) };
                 self.leave(party, entry, Event::IdentifierAdded, &payload)?;
                 self.made.rows.identifiers.push(new);
             }

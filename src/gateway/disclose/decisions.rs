@@ -116,7 +116,7 @@ impl Gateway {
         } else {
             (Event::DecisionGranted, Ended::Done)
         };
-        let payload = payload(policy, service, found, &decision);
+        let payload = payload(policy, service, found, channel.as_ref(), &decision);
         let mut leaf = self.leaf(event, ended)?;
         if let Some(person) = &found.person {
             match self.keyholder.people(vec![(person.subject.id, person.subject.key_version)]).await {

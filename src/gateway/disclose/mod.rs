@@ -269,11 +269,20 @@ fn question<'a>(
 }
 
 /// What the leaf of a decision says. Text that the policy does not know is not repeated.
-fn payload(policy: &PolicyInForce, service: &Service, found: &Found, decision: &Decision) -> Payload {
+fn payload(
+    policy: &PolicyInForce,
+    service: &Service,
+    found: &Found,
+    channel: Option<&Channel>,
+    decision: &Decision,
+) -> Payload {
     let known_purpose = policy.policy.purposes.contains_key(&decision.purpose);
     let purpose = if known_purpose { decision.purpose.as_str() } else { "" };
     let recipient = decision.recipient.as_ref().filter(|id| policy.policy.recipients.contains_key(*id));
     let strongest = decision.strongest();
+    let channel = channel.filter(|channel| {
+        policy.policy.purposes.get(&decision.purpose).is_some_and(|purpose| purpose.channels.contains(*channel))
+    });
     Payload {
         subject: found.person.as_ref().map(|person| *person.subject.id.as_bytes()),
         actor: Some(Actor { kind: "service", id: Value::from(service.token.as_bytes().as_slice()) }),
@@ -287,6 +296,7 @@ fn payload(policy: &PolicyInForce, service: &Service, found: &Found, decision: &
         }],
         recipient: recipient.map(|id| id.as_str().to_owned()),
         policy: Some(policy.policy.hash.0),
+        more: channel.map(|channel| ("channel", Value::from(channel.as_str()))).into_iter().collect(),
         ..Payload::default()
     }
 }

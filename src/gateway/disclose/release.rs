@@ -122,7 +122,9 @@ impl Gateway {
                 continue;
             };
             let values = self.newest_values(&policy, &person, &standing, &question, &decision.allowed, now).await?;
-            let released = self.release(&policy, service, recipient, &found, &person, &decision, values, now).await?;
+            let released = self
+                .release(&policy, service, recipient, channel.as_ref(), &found, &person, &decision, values, now)
+                .await?;
             if let Some(released) = released {
                 return Ok(Disclosed::Released(released));
             }
@@ -137,6 +139,7 @@ impl Gateway {
         policy: &PolicyInForce,
         service: &Service,
         recipient: &RecipientId,
+        channel: Option<&Channel>,
         found: &Found,
         person: &Person,
         decision: &Decision,
@@ -161,7 +164,7 @@ impl Gateway {
             at: now.into(),
             entry,
         };
-        let mut payload = payload(policy, service, found, decision);
+        let mut payload = payload(policy, service, found, channel, decision);
         payload.fields = row.fields.iter().map(|path| path.as_str().to_owned()).collect();
         payload.rows =
             vec![Row { kind: "disclosure", id: *row.id.as_bytes(), content_hash: rows::disclosure_hash(&row) }];
@@ -196,7 +199,7 @@ impl Gateway {
         found: &Found,
         decision: &Decision,
     ) -> Result<bool> {
-        let payload = payload(policy, service, found, decision);
+        let payload = payload(policy, service, found, None, decision);
         let mut leaf = self.leaf(Event::DisclosureRefused, Ended::Refused)?;
         if let Some(person) = &found.person {
             match self.keyholder.people(vec![(person.subject.id, person.subject.key_version)]).await {

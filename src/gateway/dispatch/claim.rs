@@ -23,7 +23,7 @@ use crate::gateway::keyholder::PersonKeys;
 use crate::gateway::policy::PolicyInForce;
 use crate::gateway::{Error, Gateway, Result, rows};
 use crate::storage;
-use crate::storage::deliveries::{NewDelivery, RecipientState, StoredDelivery};
+use crate::storage::deliveries::{RecipientState, StoredDelivery};
 use crate::storage::leases::Lease;
 use crate::storage::records::StoredRecord;
 use crate::telemetry::metrics::DECISIONS;
@@ -152,20 +152,14 @@ async fn attempt(
 
 /// What a leaf about a promise says in any case.
 pub(super) fn payload_about(promise: &StoredDelivery) -> Payload {
-    let row = NewDelivery {
-        id: promise.id,
-        recipient: promise.recipient.clone(),
-        purpose: promise.purpose.clone(),
-        subject: promise.subject,
-        record: promise.record,
-        message: promise.message,
-        created_at: promise.created_at,
-        entry: EntryId::from_bytes([0; 16]),
-    };
     Payload {
         subject: Some(*promise.subject.as_bytes()),
         actor: Some(Actor { kind: "scheduler", id: Value::from("dispatch") }),
-        rows: vec![Row { kind: "delivery", id: *promise.id.as_bytes(), content_hash: rows::delivery_hash(&row) }],
+        rows: vec![Row {
+            kind: "delivery",
+            id: *promise.id.as_bytes(),
+            content_hash: rows::delivery_hash(&rows::promised(promise)),
+        }],
         purposes: vec![promise.purpose.as_str().to_owned()],
         recipient: Some(promise.recipient.as_str().to_owned()),
         ..Payload::default()

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
+use crate::audit::finding::{Code, Finding, Severity};
 use crate::audit::payload::Payload;
 use crate::audit::receipt::{Receipt, TrustSource};
 use crate::domain::collected::{Collected, CollectedKind, Narrowing, RawIdentifier};
@@ -20,7 +21,7 @@ use crate::domain::subject_request::{RequestOutcome, RequestState};
 use crate::gateway::collect::Verdict;
 use crate::gateway::source::Source;
 use crate::gateway::subject_request::{Asked, AskedIdentifier, Case, Opener};
-use crate::gateway::verify::{Verification, verify};
+use crate::gateway::verify::{PartOpener, Verification, verify};
 use crate::gateway::{KeyringSource, Settings};
 use crate::policy::Files;
 use crate::storage::disclosures::Disclosure;
@@ -267,14 +268,16 @@ async fn check_log_and_receipt(house: &Gateway, request: SubjectRequestId) -> se
         anchor_roots: Default::default(),
         maximum_age: None,
         now: house.source.now(),
-        business: false,
+        business: true,
+        destroyed_keys: true,
+        opener: Some(PartOpener::new(house.keyholder.installation, house.keyholder.keyring())),
     };
     let report = verify(&verification, |_, _| {}).unwrap();
-    assert!(
-        report.exit <= 10,
-        "{:?}",
-        report.findings.iter().map(|finding| (finding.code, finding.text.clone())).collect::<Vec<_>>()
-    );
+    // The disclosure of these tests was put into the ledger without its leaf.
+    let is_ours =
+        |finding: &Finding| finding.severity <= Severity::NotAttested || finding.code == Code::BusinessRowWithoutLeaf;
+    let others: Vec<_> = report.findings.iter().filter(|finding| !is_ours(finding)).collect();
+    assert!(others.is_empty(), "{others:?}");
     serde_json::from_str::<serde_json::Value>(&text).unwrap()["statement"].clone()
 }
 

@@ -102,6 +102,17 @@ pub(super) fn open_dek(
     Ok(Dek::new(row.version, key))
 }
 
+/// Opens the audit key of any holder: its wrapping names the holder by the same sixteen bytes, whoever
+/// that is.
+pub(in crate::gateway) fn open_audit_key_of(
+    installation: InstallationId,
+    keyring: &Keyring,
+    row: StoredAuditKey,
+) -> Result<HeldAuditKey> {
+    let holder = SubjectId::from(row.holder);
+    open_audit_key(installation, keyring, Owner::from(holder), row)
+}
+
 pub(super) fn open_audit_key(
     installation: InstallationId,
     keyring: &Keyring,

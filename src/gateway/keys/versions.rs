@@ -17,13 +17,17 @@ use super::root_file::{self, Found, RootSource};
 
 /// The keyring out of what the source gave, after each version was held against the key store.
 pub(in crate::gateway) fn keyring(found: Found, store: &KeyStore) -> Result<Keyring> {
-    let mut connection = store.reader().map_err(Error::keys)?;
-    let known = keys::keks(&mut connection).map_err(Error::keys)?;
+    keyring_of(found, &mut *store.reader().map_err(Error::keys)?)
+}
+
+/// As [`keyring`], within a visit of the key store.
+pub(in crate::gateway) fn keyring_of(found: Found, connection: &mut Connection) -> Result<Keyring> {
+    let known = keys::keks(connection).map_err(Error::keys)?;
     let keyring = match found {
         Found::Ring(keyring) => keyring,
         Found::Keys(keys) => with_active(keys, &known)?,
     };
-    belongs(&keyring, &known, &mut connection)?;
+    belongs(&keyring, &known, connection)?;
     Ok(keyring)
 }
 

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::audit::finding::Report;
 use crate::audit::tree::Frontier;
 use crate::audit::verify::{EntryWatch, Paused, Start, Story, Verifier};
-use crate::gateway::verify::{Begun, Business, Reading, Verification, WrongTile, begin, partitions, total};
+use crate::gateway::verify::{
+    Against, Begun, Business, Destroyed, PartOpener, Payloads, Reading, Verification, WrongTile, begin, partitions,
+    total,
+};
 use crate::gateway::{Error, Gateway, Result};
 use crate::storage::audit_log::{self, LogHead, ScrubState};
 
@@ -15,6 +18,8 @@ use super::{Pace, Tally};
 
 /// How often the position is remembered.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
+/// Positions in one step of looking back at what a reading that was interrupted had seen.
+const LOOK_BACK: u64 = 10_000;
 /// A rest is taken in pieces, so that it can be broken off.
 const NAP: Duration = Duration::from_millis(100);
 
@@ -99,7 +104,18 @@ pub(super) fn read(
         Some(paused) => (paused.frontier.clone(), Verifier::resume(start, paused)),
         None => (frontier.clone(), Verifier::new(Start { frontier, ..start })),
     };
-    let mut reading = Reading::new(&mut connection, from, size)?;
+    let origin = house.origin.clone();
+    let mut payloads = Payloads::new(PartOpener::of(&house.keyholder), origin, &house.settings.keys, Against::Rows)?;
+    let mut looked = first;
+    while looked < from.size() {
+        let (began, until) = (Instant::now(), looked.saturating_add(LOOK_BACK).min(from.size()));
+        payloads.look_back(&mut connection, looked, until)?;
+        looked = until;
+        if !rest(pace, began.elapsed(), || go_on(from.size())) {
+            return Ok(Read::Until(from.size()));
+        }
+    }
+    let mut reading = Reading::new(&mut connection, from, size)?.opening(Some(payloads));
     if !rest(pace, began.elapsed(), || go_on(reading.position())) {
         return Ok(Read::Until(reading.position()));
     }
@@ -145,9 +161,21 @@ pub(super) fn read(
             return Ok(Read::Until(head.size));
         }
     }
+    let memory = (Some(house.settings.memory.as_path()), house.origin.as_str());
+    let mut destroyed = Destroyed::new(&mut connection, &house.settings.keys, memory, first, head.size)?;
+    loop {
+        let began = Instant::now();
+        if !destroyed.step(&mut connection)? {
+            break;
+        }
+        if !rest(pace, began.elapsed(), || go_on(head.size)) {
+            return Ok(Read::Until(head.size));
+        }
+    }
     let mut report = report;
     report.findings.extend(findings);
     report.findings.extend(business.findings());
+    report.findings.extend(destroyed.findings());
     report.conclude();
     Ok(Read::ToTheEnd(Box::new(Whole { state, report, wrong, head })))
 }
@@ -176,6 +204,8 @@ fn own_verification(house: &Gateway) -> Verification {
         maximum_age: None,
         now: house.source.now(),
         business: true,
+        destroyed_keys: false,
+        opener: None,
     }
 }
 

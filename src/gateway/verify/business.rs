@@ -4,7 +4,8 @@
 //! look-up. The other way there is no index: the entries that rows name are held in memory, a part of
 //! them at a time, and the leaves that must have a row are read past them. Only leaves whose sealed
 //! part about the person still exists are asked: with the part the rows may go. What a collected
-//! record kept is known to its sealed part alone, so `record.collected` is asked in one way only.
+//! record kept is known to its sealed part alone, so it is asked where parts are opened
+//! ([`super::payloads`]).
 
 use crate::audit::finding::{Code, Finding};
 use crate::audit::verify::EntryWatch;
@@ -13,6 +14,8 @@ use crate::domain::id::EntryId;
 use crate::gateway::{Error, Result};
 use crate::storage::audit_log::{self, AuditedTable};
 use crate::storage::{Connection, Micros};
+
+use super::payloads::number;
 
 /// Events whose leaf has a row of the same entry for as long as its sealed part exists.
 const WITH_ROW: [Event; 5] = [
@@ -28,6 +31,11 @@ const PAGE: u32 = 10_000;
 const LISTED: usize = 100;
 /// A row is dated before its leaf; on PostgreSQL by another clock.
 const SKEW: i64 = 300_000_000;
+
+/// Whether the leaf of this event is asked for its row here, by its entry.
+pub(super) fn has_row(event: Event) -> bool {
+    WITH_ROW.contains(&event)
+}
 
 /// The comparison, a step at a time, so that whoever runs it can rest in between.
 pub(in crate::gateway) struct Business {
@@ -146,7 +154,7 @@ impl Business {
     }
 
     fn look_for_rows(&mut self, connection: &mut Connection, from: u64, until: u64) -> Result<()> {
-        let events = WITH_ROW.map(|event| i16::try_from(event.number()).unwrap_or(i16::MAX));
+        let events = WITH_ROW.map(number);
         let leaves = audit_log::entries_of_events(connection, &events, from, until).map_err(Error::store)?;
         let watch = EntryWatch::partition(self.partition, self.partitions);
         let mut missing: Vec<(u64, EntryId)> = leaves

@@ -54,7 +54,7 @@ impl Known {
             log_keys: log_keys.clone(),
             claimed: (!claimed.is_empty()).then(|| Trust::of_logs(claimed)),
         };
-        let opener = Opener { origin: known.origin.clone(), log_keys, witness_keys };
+        let opener = PartOpener { origin: known.origin.clone(), log_keys, witness_keys };
 
         let mut refused = 0_u64;
         let mut first_refused = None;
@@ -105,13 +105,13 @@ impl Known {
     }
 }
 
-struct Opener {
+struct PartOpener {
     origin: Option<String>,
     log_keys: Vec<VerifierKey>,
     witness_keys: Vec<VerifierKey>,
 }
 
-impl Opener {
+impl PartOpener {
     fn take(&self, note: &[u8], known: &mut Known) -> std::result::Result<(), CheckpointError> {
         if self.log_keys.is_empty() {
             // Without leaf 0 and without a trust policy nobody says whose signature it must be. What

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 
 use crate::audit::finding::{Code, Finding, Position, Report, Severity};
+use crate::audit::leaf::Leaf;
 use crate::audit::tree::{Frontier, Hash};
 use crate::audit::verify::{EntryWatch, LeafRow, Verifier};
 use crate::domain::id::EntryId;
@@ -13,6 +14,7 @@ use crate::gateway::{Error, Result};
 use crate::storage::Connection;
 use crate::storage::audit_log::{self, LogHead, StoredLeaf};
 
+use super::payloads::{Payloads, by_entry};
 use super::tiles::{Tiles, WrongTile};
 
 /// Leaves in memory at a time.
@@ -33,6 +35,7 @@ pub(in crate::gateway) struct Reading<'a> {
     stored: Frontier,
     root_at_head: Option<Hash>,
     tiles: Tiles,
+    payloads: Option<Payloads>,
     findings: Vec<Finding>,
 }
 
@@ -49,8 +52,14 @@ impl<'a> Reading<'a> {
             stored: below,
             root_at_head: None,
             tiles,
+            payloads: None,
             findings: Vec::new(),
         })
+    }
+
+    /// Also opens what is sealed.
+    pub(in crate::gateway) fn opening(self, payloads: Option<Payloads>) -> Self {
+        Self { payloads, ..self }
     }
 
     /// The connection, between two pages.
@@ -122,6 +131,10 @@ impl<'a> Reading<'a> {
                 self.findings.push(Finding::whole(Code::RootMismatch, text));
             }
         }
+        if let Some(payloads) = &self.payloads {
+            report.opened += payloads.opened();
+            self.findings.extend(payloads.unlisted());
+        }
         let wrong = self.tiles.alone(&report);
         report.findings.append(&mut self.findings);
         report.findings.extend(wrong.iter().map(WrongTile::finding));
@@ -153,12 +166,13 @@ impl<'a> Reading<'a> {
 
     fn feed(&mut self, verifier: &mut Verifier, rows: &[Row], head: Option<&LogHead>) -> Result<()> {
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(()) };
+        let stored_parts =
+            by_entry(audit_log::parts_between(self.connection, first.seq, last.seq).map_err(Error::store)?);
         let mut sealed: HashMap<EntryId, Vec<(u8, Hash)>> = HashMap::new();
-        for (entry, role, bytes) in
-            audit_log::parts_between(self.connection, first.seq, last.seq).map_err(Error::store)?
-        {
-            sealed.entry(entry).or_default().push((role, Sha256::digest(&bytes).into()));
+        for part in stored_parts.values().flatten() {
+            sealed.entry(part.entry).or_default().push((part.role, Sha256::digest(&part.sealed).into()));
         }
+        let mut to_open = Vec::new();
         for row in rows {
             let stored_hash: Option<Hash> = row.hash.as_slice().try_into().ok();
             let parts = row.entry.and_then(|entry| sealed.get(&entry)).map_or(&[][..], Vec::as_slice);
@@ -175,10 +189,18 @@ impl<'a> Reading<'a> {
                 self.findings.push(Finding::at(Code::TilePoisoned, row.seq, text));
                 continue;
             };
+            // What an altered leaf commits to says nothing.
+            if self.payloads.is_some() && stored == hash && !parts.is_empty() {
+                to_open.extend(Leaf::decode(&row.leaf).ok().map(|leaf| (row.seq, leaf)));
+            }
             self.stored.append(&stored);
             if head.is_some_and(|head| head.size == self.stored.size()) {
                 self.root_at_head = Some(self.stored.root());
             }
+        }
+        if let Some(payloads) = &mut self.payloads {
+            payloads.take(self.connection, &to_open, &stored_parts)?;
+            self.findings.append(&mut payloads.found());
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::audit::tree::Frontier;
 use crate::audit::verify::Pruned;
 use crate::domain::event::Event;
 use crate::domain::id::RetentionClassId;
-use crate::domain::policy::PolicyHash;
+use crate::domain::policy::{Policy, PolicyHash};
 use crate::gateway::prune::LEAVES;
 use crate::gateway::{Error, Result};
 use crate::policy::{Files, KnownNotices};
@@ -40,24 +40,21 @@ pub(super) fn judge(connection: &mut Connection, head: &LogHead, below: &Frontie
         findings.push(Finding::between(Code::PruneBeyondPolicy, 0, head.minimum_index - 1, text));
     }
     for prune in prunes {
-        let hash = PolicyHash(prune.policy);
-        let files = installation::policy_files(connection, hash).map_err(Error::store)?;
-        let files = files.as_deref().and_then(crate::gateway::policy::decode);
-        findings.extend(judge_one(&prune, files.as_ref()));
+        let policy = policy(connection, PolicyHash(prune.policy))?;
+        findings.extend(judge_one(&prune, policy.as_ref()));
     }
     Ok(findings)
 }
 
-/// Holds one prune against the files of the policy that it names, if they are there.
-pub(super) fn judge_one(prune: &Pruned, files: Option<&Files>) -> Vec<Finding> {
+/// Holds one prune against the policy that it names, if it is there.
+pub(super) fn judge_one(prune: &Pruned, policy: Option<&Policy>) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !prune.below.is_multiple_of(TILE_WIDTH) || prune.below.saturating_add(TILE_WIDTH) > prune.seq {
         let text = "The log was pruned further than it may be.";
         findings.push(Finding::at(Code::PruneBeyondPolicy, prune.seq, text));
     }
     let [newest, at] = [prune.newest, prune.time].map(time);
-    let policy = files.and_then(|files| crate::policy::load(files, &KnownNotices::new()).ok());
-    let is_old = policy.filter(|policy| policy.hash == PolicyHash(prune.policy)).is_some_and(|policy| {
+    let is_old = policy.is_some_and(|policy| {
         let kept = policy.retention.get(&RetentionClassId::new(LEAVES));
         kept.is_some_and(|kept| kept.is_over(newest, at, &policy.controller.time_zone))
     });
@@ -76,6 +73,17 @@ pub(super) fn left(connection: &mut Connection, head: &LogHead) -> Result<Option
     let parts = audit_log::parts_below(connection, head.minimum_index).map_err(Error::store)?;
     let text = format!("{parts} sealed parts of pruned leaves exist.");
     Ok((parts > 0).then(|| Finding::whole(Code::FalseErasure, text)))
+}
+
+/// A policy that was in force once; `None` if it is not there or cannot be read.
+pub(super) fn policy(connection: &mut Connection, hash: PolicyHash) -> Result<Option<Policy>> {
+    let files = installation::policy_files(connection, hash).map_err(Error::store)?;
+    Ok(files.as_deref().and_then(crate::gateway::policy::decode).and_then(|files| read(&files, hash)))
+}
+
+/// The policy in these files, if it is the one of this hash.
+pub(super) fn read(files: &Files, hash: PolicyHash) -> Option<Policy> {
+    crate::policy::load(files, &KnownNotices::new()).ok().filter(|policy| policy.hash == hash)
 }
 
 fn time(micros: u64) -> Timestamp {

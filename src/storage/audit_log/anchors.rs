@@ -67,17 +67,18 @@ pub fn newest_anchor(connection: &mut Connection, authority: &str) -> Result<Opt
     Ok(row.map(stored))
 }
 
-/// When the last reply of an authority arrived.
+/// The size that an authority dated last, and when its reply arrived.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn last_reply(connection: &mut Connection, authority: &str) -> Result<Option<Micros>> {
-    Ok(on!(connection, c => audit_anchor::table
+pub fn last_reply(connection: &mut Connection, authority: &str) -> Result<Option<(u64, Micros)>> {
+    let row: Option<(i64, Micros)> = on!(connection, c => audit_anchor::table
         .filter(audit_anchor::log.eq(LOG).and(audit_anchor::kind.eq(authority)).and(audit_anchor::made_at.is_not_null()))
         .order(audit_anchor::size.desc())
-        .select(audit_anchor::made_at.assume_not_null())
+        .select((audit_anchor::size, audit_anchor::made_at.assume_not_null()))
         .first(c)
-        .optional())?)
+        .optional())?;
+    Ok(row.map(|(size, at)| (u64::try_from(size).unwrap_or(0), at)))
 }
 
 /// The first leaf of one of these events at or after `from`. Reads everything behind `from`: events

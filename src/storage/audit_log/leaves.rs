@@ -79,6 +79,38 @@ pub(super) fn is_key_rotation() -> SqlLiteral<Bool> {
     sql(&format!("event = {}", Event::LogKeyRotated.number()))
 }
 
+/// The leaves of these events from `from` to below `to`, in order.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn leaves_of_events_between(
+    connection: &mut Connection,
+    events: &[i16],
+    from: u64,
+    to: u64,
+) -> Result<Vec<StoredLeaf>> {
+    let [from, to] = [from, to].map(|seq| i64::try_from(seq).unwrap_or(i64::MAX));
+    let rows: Vec<LeafColumns> = on!(connection, c => audit_leaf::table
+        .filter(audit_leaf::log.eq(LOG).and(audit_leaf::seq.ge(from)).and(audit_leaf::seq.lt(to)))
+        .filter(audit_leaf::event.eq_any(events))
+        .order(audit_leaf::seq)
+        .select((audit_leaf::seq, audit_leaf::entry, audit_leaf::time, audit_leaf::event, audit_leaf::leaf, audit_leaf::hash))
+        .load(c))?;
+    rows.into_iter().map(stored_leaf).collect()
+}
+
+/// The position of the newest leaf of these events. Reads the whole log: the events have no index.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn newest_of_events(connection: &mut Connection, events: &[i16]) -> Result<Option<u64>> {
+    let newest: Option<i64> = on!(connection, c => audit_leaf::table
+        .filter(audit_leaf::log.eq(LOG).and(audit_leaf::event.eq_any(events)))
+        .select(diesel::dsl::max(audit_leaf::seq))
+        .first(c))?;
+    Ok(newest.and_then(|seq| u64::try_from(seq).ok()))
+}
+
 /// The leaf with this entry id.
 ///
 /// # Errors

@@ -89,24 +89,21 @@ fn stored_part((entry, role, holder, class, sealed): PartColumns) -> StoredPart 
     }
 }
 
-/// Entry, role and bytes of the sealed parts of the leaves at these positions, both ends included.
+/// The sealed parts of the leaves at these positions, both ends included.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn parts_between(connection: &mut Connection, from: u64, to: u64) -> Result<Vec<(EntryId, u8, Vec<u8>)>> {
+pub fn parts_between(connection: &mut Connection, from: u64, to: u64) -> Result<Vec<StoredPart>> {
     let (from, to) = (i64::try_from(from).unwrap_or(i64::MAX), i64::try_from(to).unwrap_or(i64::MAX));
-    let rows: Vec<(Id16, i16, Vec<u8>)> = on!(connection, c => audit_sealed::table
+    let rows: Vec<PartColumns> = on!(connection, c => audit_sealed::table
         .filter(audit_sealed::entry.eq_any(
             audit_leaf::table
                 .filter(audit_leaf::log.eq(LOG).and(audit_leaf::seq.between(from, to)))
                 .select(audit_leaf::entry),
         ))
-        .select((audit_sealed::entry, audit_sealed::role, audit_sealed::sealed))
+        .select((audit_sealed::entry, audit_sealed::role, audit_sealed::holder, audit_sealed::class, audit_sealed::sealed))
         .load(c))?;
-    Ok(rows
-        .into_iter()
-        .map(|(entry, role, sealed)| (entry.into(), u8::try_from(role).unwrap_or(u8::MAX), sealed))
-        .collect())
+    Ok(rows.into_iter().map(stored_part).collect())
 }
 
 /// The subject parts under these audit keys of leaves that tell one of these events, oldest first,

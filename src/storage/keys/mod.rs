@@ -7,6 +7,7 @@
 pub mod schema;
 
 mod jobs;
+mod living;
 mod rewrap;
 mod rows;
 mod service;
@@ -27,6 +28,7 @@ pub use jobs::{
     KeyJob, StoredInstance, advance_job, begin_job, end_job, forget_instances, instances, job, note_instance, open_job,
     take_job,
 };
+pub use living::{KeyTable, destroyed_keys, living_keys};
 pub use rewrap::{Cursor, Rewrappable, WrappedRow, count_to_rewrap, page_to_rewrap, replace_wrapped, wrapped_under};
 pub use rows::{
     StoredAuditKey, StoredOwnedKey, StoredSubjectKey, audit_keys_by_ids, audit_keys_of, delete_audit_keys,

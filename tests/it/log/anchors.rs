@@ -232,6 +232,8 @@ on_both! {
             house.anchor_once().await.expect("asked");
         }
         assert_eq!(told(&log), vec![(Outcome::Failed, vec![Fact::LogSize(size)])], "once");
+        let [owes] = &house.log_status().await.expect("status").anchors[..] else { panic!("one authority") };
+        assert!(owes.dated.is_none() && owes.owed_since.is_some() && owes.is_overdue, "{owes:?}");
         house.close();
 
         // Another process goes on where this one was.
@@ -246,6 +248,8 @@ on_both! {
         let sizes: Vec<_> = told(&log).into_iter().map(|(outcome, facts)| (outcome, facts.last().cloned())).collect();
         let size_of = |outcome, size| (outcome, Some(Fact::LogSize(size)));
         assert_eq!(sizes, vec![size_of(Outcome::Failed, size), size_of(Outcome::Done, size), size_of(Outcome::Done, newer)]);
+        let [dated] = &house.log_status().await.expect("status").anchors[..] else { panic!("one authority") };
+        assert!(dated.dated == Some(newer) && dated.owed_since.is_none() && !dated.is_overdue, "{dated:?}");
         house.close();
     }
 

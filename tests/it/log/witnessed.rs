@@ -43,6 +43,8 @@ impl TestLog {
             maximum_age: Some(std::time::Duration::from_secs(3_600)),
             now: self.source.now(),
             business: true,
+            destroyed_keys: false,
+            opener: None,
         };
         verify(&verification, |_, _| {}).expect("verifiable")
     }

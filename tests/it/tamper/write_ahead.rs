@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use amanat::gateway::source::Source;
-use amanat::gateway::verify::{Verification, verify};
+use amanat::gateway::verify::verify;
 use amanat::storage::Location;
 use serde_json::{Value, json};
 
 use crate::harness::process::Installed;
 use crate::harness::store::Store;
 use crate::harness::wire::Sent;
+use crate::log::of_database;
 
 /// Events that are sent one after the other, each in a commit of its own.
 const EVENTS: usize = 25;
@@ -116,17 +116,7 @@ fn is_whole(database: &Path) {
     let mut store = Store::open(&Location::Sqlite(database.to_path_buf()));
     assert_eq!(store.column("SELECT integrity_check AS value FROM pragma_integrity_check"), ["ok"]);
     drop(store);
-    let verification = Verification {
-        database: Location::Sqlite(database.to_path_buf()),
-        keys: None,
-        memory: None,
-        checkpoints: Vec::new(),
-        trust: None,
-        anchor_roots: Default::default(),
-        maximum_age: None,
-        now: Source::default().now(),
-        business: true,
-    };
+    let verification = of_database(Location::Sqlite(database.to_path_buf()));
     let report = verify(&verification, |_, _| {}).expect("readable");
     assert!(report.exit <= 10, "{report:?}");
 }

@@ -15,6 +15,7 @@ use crate::crypto::mac;
 use crate::crypto::mac::audit::TagKey;
 use crate::domain::event::{Class, Role};
 use crate::domain::id::EntryId;
+use crate::domain::policy::PolicyHash;
 use crate::gateway::Result;
 use crate::gateway::verify::pruned;
 use crate::policy::{Files, content_hash};
@@ -137,8 +138,9 @@ impl Bundle {
         let mut unread: Vec<&Pruned> = prunes.iter().collect();
         for hash in policies {
             let files = self.read_policy(hash, findings)?;
+            let policy = pruned::read(&files, PolicyHash(hash));
             let of_policy = unread.extract_if(.., |prune| prune.policy == hash);
-            findings.extend(of_policy.flat_map(|prune| pruned::judge_one(prune, Some(&files))));
+            findings.extend(of_policy.flat_map(|prune| pruned::judge_one(prune, policy.as_ref())));
         }
         findings.extend(unread.into_iter().flat_map(|prune| pruned::judge_one(prune, None)));
         Ok(())
