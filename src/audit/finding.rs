@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::evidence::Evidence;
-use super::verify::Dated;
+use super::verify::{Dated, Pruned};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal $severity:ident;)*) => {
@@ -302,6 +302,9 @@ pub struct Report {
     /// The time-stamps that leaves say have arrived. Not part of what is printed.
     #[serde(skip)]
     pub dated: Vec<Dated>,
+    /// The leaves that say that others were pruned. Not part of what is printed.
+    #[serde(skip)]
+    pub prunes: Vec<Pruned>,
     /// Everything that was found, by position.
     pub findings: Vec<Finding>,
     /// Notes of the log that contradict each other, for files of their own.
@@ -326,6 +329,7 @@ impl Report {
             anchored_to: None,
             newest: None,
             dated: Vec::new(),
+            prunes: Vec::new(),
             findings: Vec::new(),
             evidence: Vec::new(),
         }

@@ -14,10 +14,11 @@ mod sense;
 
 use super::checkpoint::Verified;
 use super::finding::{Code, Finding, Position, Report};
-use super::leaf::{Leaf, Refusal, Skeleton, leaf_hash};
+use super::leaf::{Fact, Leaf, Refusal, Skeleton, leaf_hash};
 use super::note::VerifierKey;
 use super::receipt::refusal_finding;
 use super::tree::{Frontier, Hash};
+use crate::domain::event::Event;
 use crate::domain::id::EntryId;
 
 use chain::{Chain, Seen};
@@ -81,6 +82,44 @@ pub struct Dated {
     pub size: u64,
     /// SHA-256 of the authority's reply.
     pub digest: Hash,
+}
+
+/// What a leaf 103 says: that the leaves before a position are shown no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pruned {
+    /// The position of the leaf that says it.
+    pub seq: u64,
+    /// Its time, in microseconds since 1970 UTC.
+    pub time: u64,
+    /// Content hash of the policy in force.
+    pub policy: Hash,
+    /// The first leaf that stays.
+    pub below: u64,
+    /// The root of those that went.
+    pub root: Hash,
+    /// The time of the newest of them, in microseconds since 1970 UTC.
+    pub newest: u64,
+}
+
+impl Pruned {
+    /// What a leaf 103 says; nothing of any other.
+    #[must_use]
+    pub fn of(leaf: &Leaf) -> Option<Self> {
+        if leaf.event != Event::LogPruned {
+            return None;
+        }
+        let (mut policy, mut below, mut root, mut newest) = (None, None, None, None);
+        for fact in leaf.facts.as_slice() {
+            match fact {
+                Fact::PolicyHash(hash) => policy = Some(*hash),
+                Fact::Number(number) => below = Some(*number),
+                Fact::Root(hash) => root = Some(*hash),
+                Fact::Until(time) => newest = Some(*time),
+                _ => {}
+            }
+        }
+        Some(Self { seq: leaf.seq, time: leaf.time, policy: policy?, below: below?, root: root?, newest: newest? })
+    }
 }
 
 /// What a verification starts from.
@@ -242,6 +281,7 @@ impl Verifier {
         report.pruned = self.pruned;
         report.newest = self.chain.newest();
         report.dated = self.sense.dated();
+        report.prunes = self.sense.prunes();
         report.findings = without_consequences(self.findings.list);
         if self.findings.unlisted > 0 {
             let text = format!("{} further findings are not listed.", self.findings.unlisted);

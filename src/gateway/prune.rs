@@ -177,8 +177,11 @@ fn plan(connection: &mut Connection, limit: u64, age: &Age, policy: PolicyHash) 
             if !walk.take(leaf) {
                 return Ok(None);
             }
-            if walk.frontier.size().is_multiple_of(TILE_WIDTH) {
-                let Some(parts) = walk.counts() else { return Ok(None) };
+            // Here leaves may count parts whose leaves were pruned before, while the prune that counted those in turn
+            // stands further on: the log cannot be cut between the two.
+            if walk.frontier.size().is_multiple_of(TILE_WIDTH)
+                && let Some(parts) = walk.counts()
+            {
                 plan.below = walk.frontier.size();
                 plan = PrunePlan { parts, newest: walk.newest, root: walk.frontier.root(), ..plan };
             }

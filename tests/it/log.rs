@@ -36,27 +36,28 @@ macro_rules! on_both {
         }
     )*};
 }
+pub(crate) use on_both;
 
-mod anchors;
-mod bundles;
+pub mod anchors;
+pub mod bundles;
 mod clock;
-mod prune;
+pub mod prune;
 mod published;
 pub mod rotation;
 mod scrub;
 mod told;
 mod witnessed;
 
-fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(TestLog) -> F) {
+pub fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(TestLog) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
     runtime.block_on(async { test(TestLog::new(backend)).await });
 }
 
 /// The stores of a log that is opened, left, tampered with and opened again.
 pub struct TestLog {
-    settings: Settings,
-    source: Source,
-    folder: tempfile::TempDir,
+    pub settings: Settings,
+    pub source: Source,
+    pub folder: tempfile::TempDir,
 }
 
 impl TestLog {
@@ -70,12 +71,12 @@ impl TestLog {
         Gateway::open(self.settings.clone(), keyring, shipped_policy(), self.source.clone()).await
     }
 
-    async fn open(&self) -> Gateway {
+    pub async fn open(&self) -> Gateway {
         self.try_open().await.expect("the gateway opens")
     }
 
     /// Opens a log, lets it grow by `leaves` beyond what every start appends, publishes, leaves it.
-    async fn lived(&self, leaves: usize) -> u64 {
+    pub async fn lived(&self, leaves: usize) -> u64 {
         let house = self.open().await;
         house.note_start(house.start_cause()).await.expect("start");
         grow(&house, leaves).await;
@@ -85,7 +86,7 @@ impl TestLog {
         size
     }
 
-    async fn refusal(&self) -> (u8, String) {
+    pub async fn refusal(&self) -> (u8, String) {
         match self.try_open().await {
             Err(Error::LogRefused { exit, what }) => (exit, what),
             Err(other) => panic!("refused for another reason: {other:?}"),
@@ -93,7 +94,7 @@ impl TestLog {
         }
     }
 
-    fn verify(&self) -> Report {
+    pub fn verify(&self) -> Report {
         self.verify_with(Vec::new())
     }
 
@@ -103,30 +104,35 @@ impl TestLog {
 
     /// Of the data store alone.
     fn verification(&self) -> Verification {
-        Verification {
-            database: self.settings.database.clone(),
-            keys: None,
-            memory: None,
-            checkpoints: Vec::new(),
-            trust: None,
-            anchor_roots: Default::default(),
-            maximum_age: None,
-            now: self.source.now(),
-            business: true,
-            destroyed_keys: false,
-            opener: None,
-        }
+        Verification { now: self.source.now(), ..of_database(self.settings.database.clone()) }
     }
 
     /// The newest checkpoint, as somebody outside saved it.
-    fn saved(&self) -> Vec<(String, Vec<u8>)> {
+    pub fn saved(&self) -> Vec<(String, Vec<u8>)> {
         let memory = std::fs::read_dir(&self.settings.memory).expect("memory");
         memory.map(|entry| ("saved".to_owned(), std::fs::read(entry.expect("entry").path()).expect("note"))).collect()
     }
 
     /// Changes the data store behind the gateway's back, past its triggers.
-    fn tamper(&self, sql: &str) {
+    pub fn tamper(&self, sql: &str) {
         tamper(&self.settings.database, sql);
+    }
+}
+
+/// What verifies a data store by itself, now.
+pub fn of_database(database: Location) -> Verification {
+    Verification {
+        database,
+        keys: None,
+        memory: None,
+        checkpoints: Vec::new(),
+        trust: None,
+        anchor_roots: Default::default(),
+        maximum_age: None,
+        now: Source::default().now(),
+        business: true,
+        destroyed_keys: false,
+        opener: None,
     }
 }
 
@@ -372,7 +378,7 @@ fn a_large_log_to_measure_with() {
     });
 }
 
-fn leaf(log: &TestLog, seq: u64) -> Vec<u8> {
+pub fn leaf(log: &TestLog, seq: u64) -> Vec<u8> {
     let mut connection = log.settings.database.connect_to_read().expect("connection");
     amanat::storage::audit_log::bare_leaf(&mut connection, seq).expect("readable").expect("a leaf").1
 }

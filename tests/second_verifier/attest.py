@@ -4,6 +4,7 @@ from cbor import Malformed
 from finding import Finding
 from leaf import read_leaf
 from note import Checkpoint, Key, open_checkpoint, read_note
+from sense import KeySpans
 
 
 class Known:
@@ -13,14 +14,30 @@ class Known:
     def __init__(self, origin, leaves, trust):
         self.trust, self.origin, self.checkpoints, self.keys = trust, origin, [], []
         if trust:
-            self.keys = trust.logs
+            self.keys = list(trust.logs)
             names = [key.name for key in trust.logs]
             self.origin = origin if origin in names else names[0]
             return
+        spans = KeySpans()
         for data in leaves:
             leaf = read_leaf(data)[2]
-            if leaf and 9 in leaf.facts and leaf.facts[9][0] == 1 and origin:
-                self.keys.append(Key(origin, 1, leaf.facts[9][1:]))
+            if leaf:
+                spans.hear(leaf)
+        self.keys += [Key(origin, 1, typed[1:]) for typed, _, _ in spans.spans if typed[0] == 1 and origin]
+
+    def learn(self, handovers):
+        """Both keys sign the checkpoint right behind the leaf at which one hands over to the other, so whoever
+        believes one learns the other. `handovers` are such notes and leaves, the oldest first."""
+        for note, data in [*handovers, *reversed(handovers)]:
+            leaf = read_leaf(data)[2]
+            try:
+                opened = open_checkpoint(note, self.keys, (), self.origin)
+            except Finding:
+                continue
+            if leaf and leaf.event == 104 and opened.size == leaf.seq + 1:
+                both = [Key(self.origin, 1, leaf.facts[fact][1:]) for fact in (16, 9)]
+                if opened.signed_by.intersection(both):
+                    self.keys += [key for key in both if key not in self.keys]
 
     def take(self, note):
         """Raises a finding if the note is not to be believed."""

@@ -72,7 +72,7 @@ def read_part(reader, above):
     return Part(role, reader.bytes(16), reader.bytes(32), reader.bytes(0 if role == 4 else 32))
 
 
-@lru_cache(1 << 16)
+@lru_cache(1 << 10)
 def read_leaf(data):
     """The hash of a leaf, what its place rests on (None where even that cannot be read), the whole of it
     (None where it is refused), and why it is refused."""

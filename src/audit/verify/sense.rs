@@ -8,11 +8,13 @@ use crate::audit::tree::Hash;
 use crate::domain::event::{Class, Event, Role};
 
 use super::chain::Chain;
-use super::{Dated, Findings, Story};
+use super::{Dated, Findings, Pruned, Story};
 
 const MICROSECONDS: u64 = 1_000_000;
 /// Time-stamps that are remembered at most, 40 bytes each: three a day for a hundred years.
 const MAXIMUM_DATED: usize = 110_000;
+/// Prunes that are remembered at most, 100 bytes each: one a day for as long.
+const MAXIMUM_PRUNES: usize = 40_000;
 
 /// Whether the leaf is the one event whose time may lie before the leaf before.
 pub(super) fn corrects_clock(leaf: &Leaf) -> bool {
@@ -30,6 +32,7 @@ pub(super) struct Sense {
     closed: Option<u64>,
     /// The time-stamps that leaves tell of.
     dated: Vec<Dated>,
+    prunes: Vec<Pruned>,
     keys: LogKeys,
     /// Sealed parts that leaves name, those that are gone, and those that leaves count as deleted, by
     /// class.
@@ -54,6 +57,7 @@ impl Sense {
             last: None,
             closed: None,
             dated: Vec::new(),
+            prunes: Vec::new(),
             keys: LogKeys::default(),
             named: [0; 3],
             gone: [0; 3],
@@ -100,8 +104,9 @@ impl Sense {
             silences: story.silences,
             last: story.last.and_then(|(seq, time, event)| Some((seq, time, Event::from_number(event)?))),
             closed: story.closed,
-            // Time-stamps are held against the log by those who read it in one go.
+            // Time-stamps and prunes are judged by those who read the log in one go.
             dated: Vec::new(),
+            prunes: Vec::new(),
             keys: story.keys.into_iter().filter_map(key).collect(),
             named: story.named,
             gone: story.gone,
@@ -142,6 +147,7 @@ impl Sense {
             Event::LogOpened => self.open(leaf, findings),
             Event::LogHeartbeat => self.heartbeats += 1,
             Event::LogAnchored => self.date(leaf),
+            Event::LogPruned if self.prunes.len() < MAXIMUM_PRUNES => self.prunes.extend(Pruned::of(leaf)),
             Event::LogClosed => self.closed = Some(leaf.seq),
             Event::LogSucceeded => {
                 let lost = leaf.facts.number().unwrap_or(0);
@@ -178,6 +184,11 @@ impl Sense {
     /// The time-stamps that leaves say have arrived.
     pub(super) fn dated(&mut self) -> Vec<Dated> {
         std::mem::take(&mut self.dated)
+    }
+
+    /// The leaves that say that others were pruned.
+    pub(super) fn prunes(&mut self) -> Vec<Pruned> {
+        std::mem::take(&mut self.prunes)
     }
 
     fn open(&mut self, leaf: &Leaf, findings: &mut Findings) {

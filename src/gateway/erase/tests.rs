@@ -27,6 +27,11 @@ use crate::policy::Files;
 use crate::storage::disclosures::Disclosure;
 use crate::storage::{Id16, Location, disclosures, keys, records, subjects};
 
+/// The server of the integration tests, for the one test here that needs the inside of an erasure on it.
+#[path = "../../../tests/it/harness/postgres.rs"]
+#[expect(dead_code, unreachable_pub, clippy::disallowed_methods, reason = "it is theirs, and they need more of it")]
+mod postgres;
+
 pub(in crate::gateway) const EMAIL: &str = "anna.canary@example.org";
 pub(in crate::gateway) const NAME: &str = "Anna Canary-Lastname";
 pub(in crate::gateway) const ORDER: &str = "order-canary-77";
@@ -47,10 +52,23 @@ fn policy() -> Files {
     files
 }
 
-fn settings(folder: &Path) -> Settings {
+/// The data store and the key store.
+type Stores = (Location, Location);
+
+fn on_sqlite(folder: &Path) -> Stores {
+    (Location::Sqlite(folder.join("amanat.db")), Location::Sqlite(folder.join("keys.db")))
+}
+
+fn on_postgres() -> Stores {
+    let name = postgres::server().fresh_name();
+    let parse = |store: &str| Location::parse(&postgres::server().url(&format!("{name}_{store}"))).unwrap();
+    (parse("data"), parse("keys"))
+}
+
+fn settings(folder: &Path, (database, keys): Stores) -> Settings {
     Settings {
-        database: Location::Sqlite(folder.join("amanat.db")),
-        keys: Location::Sqlite(folder.join("keys.db")),
+        database,
+        keys,
         readers: 2,
         batch_units: 64,
         queue: 256,
@@ -73,8 +91,12 @@ fn settings(folder: &Path) -> Settings {
 }
 
 pub(in crate::gateway) async fn open(folder: &Path, source: &Source) -> Gateway {
+    open_at(folder, on_sqlite(folder), source).await
+}
+
+async fn open_at(folder: &Path, stores: Stores, source: &Source) -> Gateway {
     let root = KeyringSource::File { path: folder.join("root.key"), managed: true };
-    Gateway::open(settings(folder), root, policy(), source.clone()).await.unwrap()
+    Gateway::open(settings(folder, stores), root, policy(), source.clone()).await.unwrap()
 }
 
 /// An identify with a name, or an order when one is named.
@@ -231,16 +253,16 @@ async fn check_end_state(house: &Gateway, folder: &Path, case: &Case, subject: S
     assert_eq!(memory.lines().count(), destroyed.len());
 }
 
-async fn check_log_and_receipt(house: &Gateway, folder: &Path, request: SubjectRequestId) -> serde_json::Value {
+async fn check_log_and_receipt(house: &Gateway, request: SubjectRequestId) -> serde_json::Value {
     house.publish_once().await.unwrap();
     let text = house.erasure_receipt(request).await.unwrap();
     let receipt = Receipt::parse(text.as_bytes()).unwrap();
     let report = receipt.verify(TrustSource::Receipt);
     assert_eq!(report.exit, 10, "{:?}", report.findings.iter().map(|finding| finding.code).collect::<Vec<_>>());
     let verification = Verification {
-        database: Location::Sqlite(folder.join("amanat.db")),
-        keys: Some(Location::Sqlite(folder.join("keys.db"))),
-        memory: Some(folder.join("memory")),
+        database: house.settings.database.clone(),
+        keys: Some(house.settings.keys.clone()),
+        memory: Some(house.settings.memory.clone()),
         checkpoints: Vec::new(),
         trust: None,
         anchor_roots: Default::default(),
@@ -269,7 +291,7 @@ async fn a_person_is_erased_whole() {
     let case = house.open_case(asked(&[RequestKind::Erasure]), Opener::Operator).await.unwrap();
     house.carry_out_case(case.case.id).await.unwrap();
     check_end_state(&house, folder.path(), &case, subject, &destroyed).await;
-    let statement = check_log_and_receipt(&house, folder.path(), case.requests[0].id).await;
+    let statement = check_log_and_receipt(&house, case.requests[0].id).await;
     assert_eq!(statement["person"], "Anna.Canary@Example.org");
     assert_eq!(statement["completeness"], "full");
     assert_eq!(statement["recipients"][0]["name"], "Letterbox Mailversand GmbH");
@@ -284,7 +306,16 @@ async fn a_person_is_erased_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kill_after_each_step_ends_the_same() {
+async fn a_kill_after_each_step_ends_the_same_on_sqlite() {
+    kill_after_each_step(on_sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_after_each_step_ends_the_same_on_postgres() {
+    kill_after_each_step(|_| on_postgres()).await;
+}
+
+async fn kill_after_each_step(stores: impl Fn(&Path) -> Stores) {
     let steps = [
         ErasureStep::Planned,
         ErasureStep::Begun,
@@ -294,7 +325,8 @@ async fn a_kill_after_each_step_ends_the_same() {
     ];
     for last in steps {
         let (folder, source) = (tempfile::tempdir().unwrap(), Source::default());
-        let house = open(folder.path(), &source).await;
+        let stores = stores(folder.path());
+        let house = open_at(folder.path(), stores.clone(), &source).await;
         let subject = meet(&house, None).await;
         let destroyed = wrapped_keys(&house, subject).await;
         let case = house.open_case(asked(&[RequestKind::Erasure]), Opener::Operator).await.unwrap();
@@ -302,14 +334,14 @@ async fn a_kill_after_each_step_ends_the_same() {
         house.erase_up_to(request, last).await.unwrap();
         house.close();
 
-        let house = open(folder.path(), &source).await;
+        let house = open_at(folder.path(), stores, &source).await;
         house.resume_erasures().await.unwrap();
         if last == ErasureStep::Planned {
             // Nothing had begun: the request is taken up as if for the first time.
             house.run_due_requests().await.unwrap();
         }
         check_end_state(&house, folder.path(), &case, subject, &destroyed).await;
-        check_log_and_receipt(&house, folder.path(), request).await;
+        check_log_and_receipt(&house, request).await;
         house.close();
     }
 }
@@ -344,7 +376,7 @@ async fn what_tax_law_keeps_stays_for_that_purpose_alone_under_a_fresh_key() {
         let commitments: Vec<Vec<u8>> = destroyed.iter().map(|wrapped| wrapped[18..66].to_vec()).collect();
         assert_eq!(holding(folder.path(), &commitments), Vec::<PathBuf>::new());
 
-        let statement = check_log_and_receipt(&house, folder.path(), request).await;
+        let statement = check_log_and_receipt(&house, request).await;
         assert_eq!(statement["completeness"], "partial");
         assert_eq!(statement["kept"][0]["ground"], "17(3)(b)");
         assert_eq!(statement["kept"][0]["rows"], 1);

@@ -182,7 +182,7 @@ impl Bundle {
         report.opened = parts.opened();
         parts.finish(findings);
         self.hold_anchors(&notes, wanted, &mut report, findings)?;
-        self.read_rest(findings)?;
+        self.read_rest(&report.prunes, findings)?;
         let is_forked = |finding: &Finding| finding.severity == Severity::Forked;
         if evidence.is_empty() && report.findings.iter().chain(&*findings).any(is_forked) {
             evidence = notes.evidence(&TiledHashes::new(&mut self), size);

@@ -4,6 +4,7 @@
 
 mod aftermath;
 pub mod authority;
+pub mod copied;
 pub mod diagnostics;
 pub mod postgres;
 pub mod process;

@@ -118,7 +118,7 @@ fn no_reply_makes_the_reader_panic() {
 }
 
 /// A log whose gateway has an authority.
-async fn with_authority(log: TestLog, made: Made) -> (TestLog, Authority, Served) {
+pub async fn with_authority(log: TestLog, made: Made) -> (TestLog, Authority, Served) {
     let authority = Authority::make(made);
     let served = authority.serve().await;
     let mut log = log;

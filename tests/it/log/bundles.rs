@@ -83,10 +83,10 @@ pub(super) fn export(log: &TestLog, name: &str, order: &BundleOrder) -> PathBuf 
 const SEALED: BundleOrder = BundleOrder { from: None, to: None, sealed: SealedParts::Included };
 
 /// A bundle as its files, to be changed and written down again with a list that fits.
-pub(super) struct Unpacked(pub(super) BTreeMap<String, Vec<u8>>);
+pub struct Unpacked(pub BTreeMap<String, Vec<u8>>);
 
 impl Unpacked {
-    pub(super) fn read(bundle: &Path) -> Self {
+    pub fn read(bundle: &Path) -> Self {
         let bytes = std::fs::read(bundle).expect("bundle");
         let mut files = BTreeMap::new();
         let mut at = 0;
@@ -104,7 +104,7 @@ impl Unpacked {
     }
 
     /// Writes the files to a folder, with a list of them as they are now.
-    pub(super) fn write(&self, folder: &Path) -> PathBuf {
+    pub fn write(&self, folder: &Path) -> PathBuf {
         let mut manifest = Manifest::parse(&self.0["bundle.json"]).expect("list");
         manifest.files = BTreeMap::new();
         for (path, bytes) in self.0.iter().filter(|(path, _)| *path != "bundle.json") {

@@ -19,15 +19,30 @@ use super::{TestLog, faults, grow, run};
 const YEAR: i64 = 366 * 24 * 3_600;
 
 /// A leaf of this event with a part about somebody.
-fn about(house: &Gateway, event: Event) -> LeafRow {
+pub fn about(house: &Gateway, event: Event) -> LeafRow {
     let payload = amanat::audit::payload::Payload::default();
     let key = house.own_audit_key(event.class());
     let leaf = house.leaf(event, Outcome::Done).expect("leaf");
     leaf.part(&house.source, Role::Subject, key, &payload).expect("part").finish().expect("draft")
 }
 
-async fn append(house: &Gateway, rows: Vec<LeafRow>) {
+pub async fn append(house: &Gateway, rows: Vec<LeafRow>) {
     house.database.write(Unit::change(Vec::new(), rows, |_, _| Ok(Step::Commit))).await.expect("appended");
+}
+
+/// A leaf that says that those below this position, which are of just now, were pruned.
+pub fn pruned_just_now(log: &TestLog, house: &Gateway, below: u64, parts: Counts) -> LeafRow {
+    let mut connection = log.settings.database.connect_to_read().expect("connection");
+    let root = amanat::audit::tree::root(below, &audit_log::StoredHashes::new(&mut connection)).expect("root");
+    let facts = [
+        Fact::PolicyHash(house.policy().policy.hash.0),
+        Fact::Deleted(parts),
+        Fact::Number(below),
+        Fact::Root(root),
+        Fact::Until(u64::try_from(house.source.now().as_microsecond()).expect("now")),
+    ];
+    let leaf = house.leaf(Event::LogPruned, Outcome::Done).expect("leaf");
+    facts.into_iter().fold(leaf, |leaf, fact| leaf.fact(fact)).finish().expect("draft")
 }
 
 /// Years pass while nobody serves.
@@ -196,17 +211,7 @@ on_both! {
         assert_eq!(faults(&log.verify()), vec![(Code::FalseErasure, Position::Whole {})]);
 
         // A prune of leaves that are young, with sealed parts below.
-        let mut connection = log.settings.database.connect_to_read().expect("connection");
-        let root = amanat::audit::tree::root(256, &audit_log::StoredHashes::new(&mut connection)).expect("root");
-        let prune = house.leaf(Event::LogPruned, Outcome::Done).expect("leaf");
-        let facts = [
-            Fact::PolicyHash(house.policy().policy.hash.0),
-            Fact::Deleted(Counts { operation: 10, evidence: 0, system: 0 }),
-            Fact::Number(256),
-            Fact::Root(root),
-            Fact::Until(u64::try_from(house.source.now().as_microsecond()).expect("now")),
-        ];
-        let prune = facts.into_iter().fold(prune, |prune, fact| prune.fact(fact)).finish().expect("draft");
+        let prune = pruned_just_now(&log, &house, 256, Counts { operation: 10, evidence: 0, system: 0 });
         let unit = Unit::change(Vec::new(), vec![prune], |transaction, _| {
             Ok(if audit_log::raise_minimum_index(transaction, 0, 256)? { Step::Commit } else { Step::Stale })
         });

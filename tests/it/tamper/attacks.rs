@@ -1,8 +1,8 @@
-//! The table. The numbers are those of the design's list of attacks; an attack that is missing here needs
-//! what the product does not do yet (witnesses, key rotation, anchors) or is tried where it happens
-//! (crashes, starts).
+//! The table. The numbers are those of the design's list of attacks; what is not tried here is tried where it happens
+//! ([`super::numbers`]).
 
 mod files;
+mod owner;
 
 use std::path::Path;
 
@@ -17,6 +17,7 @@ use super::rows::{Rows, entry_in, execute, time_in};
 use super::scene::{Scene, signed_size};
 
 pub use files::{on_bundles, on_files};
+pub use owner::by_the_owner_of_the_key;
 
 /// In microseconds.
 const HOUR: u64 = 3_600_000_000;
@@ -225,12 +226,17 @@ pub fn on_history(scene: &Scene) -> Vec<Attack<'_>> {
     let demanding = scene.text("trust").replace("quorum none", &format!("witness w {witness}\nquorum w"));
     let nothing = |_: &Path| {};
     vec![
-        Attack::on("short.db", 5, "truncated and signed again with the key", nothing).gives(
-            30,
-            "rollback",
-            Between(short, size - 1),
-        ),
-        Attack::on("long.db", 6, "written again with the key", nothing).gives(30, "fork", At(size)),
+        Attack::on("short.db", 5, "truncated and signed again with the key", nothing)
+            .gives(30, "rollback", Between(short, size - 1))
+            .proves("rollback"),
+        Attack::on("long.db", 6, "written again with the key", nothing).gives(30, "fork", At(size)).proves("fork"),
+        Attack::on("log.db", 9, "two histories, the other one in a longer bundle", nothing)
+            .against(&scene.path("bundle-long.zip"))
+            .gives(30, "rollback", Between(size, signed_size(&scene.text("saved-long")) - 1)),
+        Attack::on("log.db", 9, "two histories, the other one in a shorter bundle", nothing)
+            .against(&scene.path("bundle-short.zip"))
+            .gives(30, "fork", At(scene.first_signed_in("bundle-short.zip")))
+            .proves("fork"),
         Attack::on("log.db", 9, "two histories, seen by two readers", nothing)
             .with_note(scene.text("saved-long"))
             .gives(30, "rollback", Between(size, signed_size(&scene.text("saved-long")) - 1)),

@@ -3,20 +3,33 @@
 //! Each attack changes a copy of one file of a real log, then this program's verifier and the second one
 //! (`tests/second_verifier`, which shares no code with it) judge it as processes of their own. Both must
 //! give the exit code, the finding and the position of the table, and must agree on everything else they
-//! find.
+//! find. What is done to a database is judged on PostgreSQL too, where the same rows are found wrong.
+//!
+//! [`numbers`] says for each number of the design's list where it is tried.
 
 mod attacks;
 mod every_byte;
+mod histories;
 pub mod judges;
+pub mod made;
+mod numbers;
+mod protocol;
 pub mod rows;
 pub mod scene;
+mod stores;
+mod ways_round;
+mod write_ahead;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use judges::{Found, Said, both};
+use judges::{Found, Said, both, ours_of};
+use made::MadeLog;
 use scene::Scene;
+
+use crate::harness::copied;
+use crate::harness::postgres::server;
 
 /// Where an attack is found.
 #[derive(Clone, Copy, Debug)]
@@ -26,19 +39,30 @@ pub enum Place {
     Whole,
 }
 
+/// What is attacked.
+enum Target {
+    /// A copy of a file of the scene.
+    File(&'static str),
+    /// The bundle of a log that was made by hand.
+    Made(Box<MadeLog>),
+}
+
 /// Somebody's deed, and what must be said of it.
 pub struct Attack<'a> {
     what: String,
-    /// The file of the scene that is copied.
-    source: &'static str,
+    target: Target,
     deed: Box<dyn Fn(&Path) + Send + Sync + 'a>,
     /// Notes that the auditor brings along, beside or instead of those that were saved.
     notes: Vec<String>,
     brings_saved: bool,
     trust: Option<String>,
-    options: Vec<&'static str>,
+    options: Vec<OsString>,
     exit: i32,
     finding: Option<Found>,
+    /// Whether nothing else may be found.
+    is_alone: bool,
+    /// The kind of evidence that must be left behind.
+    evidence: Option<&'static str>,
 }
 
 impl<'a> Attack<'a> {
@@ -46,7 +70,7 @@ impl<'a> Attack<'a> {
     fn on(source: &'static str, number: u8, what: &str, deed: impl Fn(&Path) + Send + Sync + 'a) -> Self {
         Self {
             what: format!("{number}: {what}"),
-            source,
+            target: Target::File(source),
             deed: Box::new(deed),
             notes: Vec::new(),
             brings_saved: source.ends_with(".db"),
@@ -54,7 +78,15 @@ impl<'a> Attack<'a> {
             options: Vec::new(),
             exit: 10,
             finding: None,
+            is_alone: false,
+            evidence: None,
         }
+    }
+
+    /// A history that somebody with the log's key can write. Whoever judges it trusts this.
+    fn made(number: u8, what: &str, log: &MadeLog, trust: String) -> Self {
+        let made = Self::on("", number, what, |_| {});
+        Self { target: Target::Made(Box::new(log.clone())), ..made.trusting(Some(trust)) }
     }
 
     /// What must be found, and the exit code.
@@ -66,6 +98,18 @@ impl<'a> Attack<'a> {
         };
         self.exit = exit;
         self.finding = Some((code.to_owned(), from, to));
+        self
+    }
+
+    /// Nothing may be found but that no witness vouches for it.
+    fn in_order(mut self) -> Self {
+        self.is_alone = true;
+        self
+    }
+
+    /// This program's verifier leaves evidence of this kind, which both believe who have the key of the log.
+    fn proves(mut self, kind: &'static str) -> Self {
+        self.evidence = Some(kind);
         self
     }
 
@@ -87,18 +131,30 @@ impl<'a> Attack<'a> {
         self
     }
 
-    fn with(mut self, options: &[&'static str]) -> Self {
-        self.options.extend(options);
+    fn with(mut self, options: &[&str]) -> Self {
+        self.options.extend(options.iter().map(OsString::from));
         self
+    }
+
+    /// The auditor has another bundle of the same log.
+    fn against(self, bundle: &Path) -> Self {
+        self.with(&["--against", bundle.to_str().expect("path")])
     }
 
     /// Does the deed and says what is wrong with what the verifiers say of it.
     fn try_out(&self, scene: &Scene) -> Result<(), String> {
         let folder = tempfile::tempdir().expect("folder");
-        let source = folder.path().join(self.source);
-        std::fs::copy(scene.path(self.source), &source).expect("copied");
+        let source = match &self.target {
+            Target::File(name) => {
+                let source = folder.path().join(name);
+                std::fs::copy(scene.path(name), &source).expect("copied");
+                source
+            }
+            Target::Made(log) => log.write(folder.path()),
+        };
         (self.deed)(&source);
-        let (ours, theirs) = both(&source, &self.brought(scene, folder.path()));
+        let options = self.brought(scene, folder.path());
+        let (ours, theirs) = both(&source, &options);
         let complaint = |what: &str| Err(format!("{}: {what}\n  ours   {ours:?}\n  theirs {theirs:?}", self.what));
         let is_right = |said: &Said| {
             said.exit == self.exit && self.finding.as_ref().is_none_or(|finding| said.findings.contains(finding))
@@ -109,11 +165,39 @@ impl<'a> Attack<'a> {
         if ours.findings != theirs.findings {
             return complaint("they do not agree");
         }
+        if self.is_alone && !ours.is_plain() {
+            return complaint("something else is found");
+        }
+        if let Some(kind) = self.evidence
+            && let Err(why) = self.is_evidence(kind, scene, folder.path())
+        {
+            return complaint(&why);
+        }
+        if source.extension().is_some_and(|kind| kind == "db") {
+            let elsewhere = on_postgres(&source, folder.path(), &options);
+            if elsewhere != ours {
+                return complaint(&format!("on PostgreSQL {elsewhere:?}"));
+            }
+        }
         Ok(())
     }
 
+    /// Whether a file of evidence was left that a stranger believes.
+    fn is_evidence(&self, kind: &str, scene: &Scene, folder: &Path) -> Result<(), String> {
+        let left = std::fs::read_dir(folder).expect("folder").map(|entry| entry.expect("entry").path());
+        let mut left = left.filter(|path| path.to_string_lossy().ends_with(".amanat-evidence.json"));
+        let (Some(file), None) = (left.next(), left.next()) else { return Err("not one file of evidence".to_owned()) };
+        let trust = match self.trust.as_deref() {
+            Some("trust") | None => scene.path("trust"),
+            Some(_) => folder.join("trust"),
+        };
+        let (ours, theirs) = both(&file, &["--trust".into(), trust.into()]);
+        let is_believed = |said: &Said| said.exit == 30 && said.has(kind);
+        if is_believed(&ours) && is_believed(&theirs) { Ok(()) } else { Err(format!("evidence: {ours:?}, {theirs:?}")) }
+    }
+
     fn brought(&self, scene: &Scene, folder: &Path) -> Vec<OsString> {
-        let mut brought: Vec<OsString> = self.options.iter().map(Into::into).collect();
+        let mut brought = self.options.clone();
         let mut add = |option: &str, path: PathBuf| brought.extend([option.into(), path.into()]);
         if self.brings_saved {
             add("--checkpoint", scene.path("saved"));
@@ -135,6 +219,17 @@ impl<'a> Attack<'a> {
         }
         brought
     }
+}
+
+/// What this program's verifier says of the same rows on PostgreSQL, where the owner of the database has dropped triggers
+/// and keys.
+fn on_postgres(source: &Path, folder: &Path, options: &[OsString]) -> Said {
+    let server = server();
+    let schema = server.fresh_name();
+    let location = copied::to_postgres(source, server, stores::empty(), &schema);
+    let said = ours_of(&location, folder, options);
+    copied::drop_schema(&location, &schema);
+    said
 }
 
 /// Tries attacks out, a few at a time, and complains about all at once.
@@ -180,6 +275,12 @@ fn both_verifiers_find_what_is_done_to_proofs_and_receipts() {
 fn both_verifiers_find_what_is_done_to_a_bundle() {
     let scene = Scene::get();
     try_out(scene, &attacks::on_bundles(scene));
+}
+
+#[test]
+fn both_verifiers_find_what_the_owner_of_the_key_can_write() {
+    let scene = Scene::get();
+    try_out(scene, &attacks::by_the_owner_of_the_key());
 }
 
 /// The second verifier by itself, against the vectors that both are held against.

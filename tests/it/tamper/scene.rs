@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::process::Installed;
 use crate::harness::wire::Sent;
+use crate::log::bundles::Unpacked;
 
 use super::rows::{Rows, execute};
 
@@ -34,7 +35,7 @@ impl Scene {
 
     /// A file of the scene: `log.db`, `older.db` (when the first checkpoint was saved), `short.db`,
     /// `long.db` (the copy that went on by itself), `saved`, `saved-older` (checkpoints), `trust`,
-    /// `proof`, `receipt`, `bundle.zip`.
+    /// `proof`, `receipt`, and the bundles `bundle.zip`, `bundle-short.zip`, `bundle-long.zip`.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -70,17 +71,16 @@ impl Scene {
         let (code, proof) = house.run(&["audit", "prove", "300"]);
         assert_eq!(code, 0, "{proof}");
         std::fs::write(at("proof"), proof).expect("proof");
-        let bundle = at("bundle.zip");
-        let (code, said) =
-            house.run(&["audit", "export", "--format", "bundle", bundle.to_str().expect("path"), "--sealed"]);
-        assert_eq!(code, 0, "{said}");
+        export(&house, &at("bundle.zip"), &["--sealed"]);
 
         // Whoever has the whole folder has the log's key, and can go on from there.
         let mut other = installed(&copy);
         lives(&mut other, &key, "other", 1);
         keep(&other, &copy, &at("short.db"), &at("saved-short"));
+        export(&other, &at("bundle-short.zip"), &[]);
         lives(&mut other, &key, "another", 5);
         keep(&other, &copy, &at("long.db"), &at("saved-long"));
+        export(&other, &at("bundle-long.zip"), &[]);
 
         let receipt: Value = serde_json::from_slice(&std::fs::read(receipt).expect("receipt")).expect("JSON");
         std::fs::write(at("trust"), receipt["trust"].as_str().expect("trust")).expect("trust");
@@ -91,6 +91,14 @@ impl Scene {
         assert!(leaves.len() > 600 && newest == leaves.len() as u64, "{} leaves, {newest} signed", leaves.len());
         assert!(older < short && short < newest && newest < size("saved-long"));
         Self { leaves, older, size: newest, short, folder }
+    }
+
+    /// The smallest size that a bundle of the scene holds a checkpoint of and that lies behind the fork of the copy.
+    pub fn first_signed_in(&self, bundle: &str) -> u64 {
+        let files = Unpacked::read(&self.path(bundle)).0;
+        let notes = files.iter().filter(|(path, _)| path.starts_with("checkpoint"));
+        let sizes = notes.map(|(_, note)| signed_size(std::str::from_utf8(note).expect("UTF-8")));
+        sizes.filter(|size| *size > self.older).min().expect("a checkpoint")
     }
 
     /// The positions of leaves that have a sealed part of a person, of this class, erased people aside.
@@ -142,6 +150,12 @@ fn keep(house: &Installed, folder: &Path, database: &Path, note: &Path) {
     }
     // Opened once, it is one file.
     execute(database, "");
+}
+
+fn export(house: &Installed, bundle: &Path, more: &[&str]) {
+    let arguments = ["audit", "export", "--format", "bundle", bundle.to_str().expect("path")];
+    let (code, said) = house.run(&[&arguments, more].concat());
+    assert_eq!(code, 0, "{said}");
 }
 
 fn copy_folder(from: &Path, to: &Path) {

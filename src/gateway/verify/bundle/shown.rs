@@ -2,16 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use data_encoding::HEXLOWER;
+
 use crate::audit::bundle::BundlePath;
 use crate::audit::finding::{Code, Finding};
 use crate::audit::leaf::{Leaf, Skeleton};
 use crate::audit::payload::read_plaintext;
 use crate::audit::proof::OpenedPart;
 use crate::audit::tree::Hash;
+use crate::audit::verify::Pruned;
 use crate::crypto::mac;
-use crate::domain::event::Role;
+use crate::crypto::mac::audit::TagKey;
+use crate::domain::event::{Class, Role};
 use crate::domain::id::EntryId;
+use crate::domain::policy::PolicyHash;
 use crate::gateway::Result;
+use crate::gateway::verify::pruned;
 use crate::policy::{Files, content_hash};
 
 use super::{Bundle, malformed};
@@ -20,6 +26,8 @@ use super::{Bundle, malformed};
 pub(super) struct Parts {
     has_sealed: bool,
     shown: BTreeMap<(EntryId, Role), OpenedPart>,
+    /// The tag keys of one person.
+    tags: BTreeMap<Class, TagKey>,
     opened: u64,
 }
 
@@ -44,7 +52,7 @@ impl Bundle {
         let has_sealed = self.files.paths().any(|path| path.starts_with("sealed/"));
         let opened = self.files.paths().filter(|path| path.starts_with("opened/"));
         let paths: Vec<BundlePath> = opened.filter_map(BundlePath::parse).collect();
-        let mut parts = Parts { has_sealed, shown: BTreeMap::new(), opened: 0 };
+        let mut parts = Parts { has_sealed, shown: BTreeMap::new(), tags: self.tags(findings)?, opened: 0 };
         for path in paths {
             let BundlePath::Opened(entry, role) = path else { continue };
             let Some(bytes) = self.take(&path, findings)? else { continue };
@@ -56,6 +64,20 @@ impl Bundle {
             }
         }
         Ok(parts)
+    }
+
+    /// Reads the tag keys.
+    fn tags(&mut self, findings: &mut Vec<Finding>) -> Result<BTreeMap<Class, TagKey>> {
+        let mut tags = BTreeMap::new();
+        for class in Class::ALL {
+            let Some(text) = self.take(&BundlePath::Tags(*class), findings)? else { continue };
+            let text = text.strip_suffix(b"\n").unwrap_or(&text);
+            match HEXLOWER.decode(text).ok().and_then(|key| key.try_into().ok()) {
+                Some(key) => drop(tags.insert(*class, TagKey::from_shown(key))),
+                None => findings.push(malformed("A tag key cannot be read.".to_owned())),
+            }
+        }
+        Ok(tags)
     }
 
     /// Holds the opened parts of a leaf against it and gives role and hash of the sealed ones;
@@ -73,11 +95,20 @@ impl Bundle {
         let Some(Skeleton { entry, .. }) = Skeleton::read(leaf) else { return Ok(None) };
         for role in Role::ALL {
             let Some(part) = parts.shown.remove(&(entry, *role)) else { continue };
-            if Leaf::decode(leaf).is_ok_and(|leaf| part.is_bound_to(&leaf, &self.manifest.origin)) {
-                parts.opened += 1;
-            } else {
+            let bound = Leaf::decode(leaf).ok().filter(|leaf| part.is_bound_to(leaf, &self.manifest.origin));
+            let Some(bound) = bound else {
                 let text = "An opened part is not what the leaf commits to.";
                 findings.push(Finding::at(Code::PartUnbound, seq, text));
+                continue;
+            };
+            parts.opened += 1;
+            // Whoever has the tag key of a person finds every leaf about them: what is opened must be theirs.
+            let named = bound.parts.iter().find(|named| named.role == *role && *role == Role::Subject);
+            let key = parts.tags.get(&bound.event.class());
+            if let (Some(named), Some(key)) = (named, key)
+                && named.tag != key.tag(role.number(), entry)
+            {
+                findings.push(Finding::at(Code::TagMismatch, seq, "An opened part is of somebody else."));
             }
         }
         if !parts.has_sealed {
@@ -92,26 +123,31 @@ impl Bundle {
         Ok(Some(sealed))
     }
 
-    /// Reads what is left to be read, so that every file is held against the list.
-    pub(super) fn read_rest(&mut self, findings: &mut Vec<Finding>) -> Result<()> {
+    /// Reads what is left to be read, so that every file is held against the list, and judges prunes by
+    /// their policies.
+    pub(super) fn read_rest(&mut self, prunes: &[Pruned], findings: &mut Vec<Finding>) -> Result<()> {
         self.take(&BundlePath::Readme, findings)?;
         let mut policies: BTreeSet<Hash> = BTreeSet::new();
         let rest: Vec<BundlePath> = self.files.left_over().filter_map(BundlePath::parse).collect();
         for path in rest {
-            match path {
-                BundlePath::Policy(hash, _) => {
-                    policies.insert(hash);
-                }
-                BundlePath::Tags(_) => drop(self.take(&path, findings)?),
-                // Nothing else may be left over.
-                _ => {}
+            // Nothing else may be left over.
+            if let BundlePath::Policy(hash, _) = path {
+                policies.insert(hash);
             }
         }
-        policies.into_iter().try_for_each(|hash| self.read_policy(hash, findings))
+        let mut unread: Vec<&Pruned> = prunes.iter().collect();
+        for hash in policies {
+            let files = self.read_policy(hash, findings)?;
+            let policy = pruned::read(&files, PolicyHash(hash));
+            let of_policy = unread.extract_if(.., |prune| prune.policy == hash);
+            findings.extend(of_policy.flat_map(|prune| pruned::judge_one(prune, policy.as_ref())));
+        }
+        findings.extend(unread.into_iter().flat_map(|prune| pruned::judge_one(prune, None)));
+        Ok(())
     }
 
     /// A policy is known by the hash over its files.
-    fn read_policy(&mut self, hash: Hash, findings: &mut Vec<Finding>) -> Result<()> {
+    fn read_policy(&mut self, hash: Hash, findings: &mut Vec<Finding>) -> Result<Files> {
         let rest: Vec<BundlePath> = self.files.left_over().filter_map(BundlePath::parse).collect();
         let mut files = Files::new();
         for path in rest {
@@ -123,9 +159,9 @@ impl Bundle {
             }
         }
         if content_hash(&files).0 != hash {
-            let shown = data_encoding::HEXLOWER.encode(&hash);
+            let shown = HEXLOWER.encode(&hash);
             findings.push(malformed(format!("The files below policy/{shown} are not the policy of that hash.")));
         }
-        Ok(())
+        Ok(files)
     }
 }

@@ -19,6 +19,7 @@ pub fn on_files(scene: &Scene) -> Vec<Attack<'_>> {
     let erasure = leaf_of(receipt["proof"].as_str().expect("proof"));
     let seq = erasure.seq;
     let two_keys = &vectors["two_key_ciphertext"];
+    let others = vectors["amanat_log"]["receipt_file"].clone();
     let base64 =
         |name: &str| BASE64.encode(&HEXLOWER.decode(two_keys[name].as_str().expect("hex").as_bytes()).expect("hex"));
     let (key, plaintext) = (base64("key_2"), base64("plaintext_2"));
@@ -120,6 +121,25 @@ pub fn on_files(scene: &Scene) -> Vec<Attack<'_>> {
         Attack::on(
             "receipt",
             35,
+            "the plaintext of somebody else's receipt",
+            forged(&|receipt| {
+                receipt["opened"][0]["plaintext"] = others["opened"][0]["plaintext"].clone();
+            }),
+        )
+        .gives(40, "part_unbound", At(seq)),
+        Attack::on(
+            "receipt",
+            35,
+            "all that somebody else's receipt opens",
+            forged(&|receipt| {
+                receipt["opened"] = others["opened"].clone();
+                receipt["statement"] = others["statement"].clone();
+            }),
+        )
+        .gives(40, "part_unbound", At(seq)),
+        Attack::on(
+            "receipt",
+            35,
             "a part under another role",
             forged(&|receipt| receipt["opened"][0]["role"] = json!(1)),
         )
@@ -211,6 +231,25 @@ pub fn on_bundles(scene: &Scene) -> Vec<Attack<'_>> {
             30,
             "rollback",
             Between(scene.size, signed_size(&scene.text("saved-long")) - 1),
+        ),
+        Attack::on("bundle.zip", 9, "two bundles of one copy, the other one longer", |_| {})
+            .against(&scene.path("bundle-long.zip"))
+            .gives(30, "fork", At(scene.size))
+            .proves("fork"),
+        Attack::on("bundle-long.zip", 9, "the same, by the longer one", |_| {})
+            .against(&scene.path("bundle.zip"))
+            .gives(30, "fork", At(scene.first_signed_in("bundle.zip")))
+            .proves("fork"),
+        Attack::on("bundle.zip", 9, "two bundles of one copy, the other one shorter", |_| {})
+            .against(&scene.path("bundle-short.zip"))
+            .gives(30, "fork", At(scene.first_signed_in("bundle-short.zip")))
+            .proves("fork"),
+        Attack::on("bundle-long.zip", 0, "a bundle that the other one extends", |_| {})
+            .against(&scene.path("bundle-short.zip")),
+        Attack::on("bundle.zip", 25, "held against no bundle", |_| {}).against(&scene.path("proof")).gives(
+            40,
+            "malformed",
+            Whole,
         ),
         Attack::on("bundle.zip", 14, "a bundle of another log", |_| {})
             .trusting(Some(
