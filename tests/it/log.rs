@@ -44,6 +44,7 @@ mod prune;
 mod published;
 pub mod rotation;
 mod scrub;
+mod stock_reader;
 mod told;
 mod witnessed;
 
