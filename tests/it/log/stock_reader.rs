@@ -9,7 +9,7 @@ use tlog_tiles::{
 use tokio::runtime::Handle;
 
 use crate::both;
-use crate::harness::{TestGateway, Wish};
+use crate::harness::Wish;
 
 use super::grow;
 
