@@ -148,7 +148,8 @@ fn parsers() -> Vec<Parser> {
         }),
         parser("witness answer", vec![note.split_inclusive('\n').skip(4).collect::<String>().into_bytes()], {
             let text: String = note.split_inclusive('\n').take(3).collect();
-            let cosigned = open(note.as_bytes(), None, &[key.clone()], std::slice::from_ref(&witness)).unwrap();
+            let cosigned =
+                open(note.as_bytes(), None, std::slice::from_ref(&key), std::slice::from_ref(&witness)).unwrap();
             let seconds = cosigned.cosignatures[0].seconds;
             move |bytes| {
                 let kept = cosignatures(bytes, &text, std::slice::from_ref(&witness));
@@ -381,6 +382,7 @@ fn change_lines(input: &mut Vec<u8>, dice: &mut Dice) {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the environment says how long a test may take")]
 fn what_is_nearly_right_is_refused_or_read_as_it_stands() {
     let turns = if std::env::var_os("AMANAT_TEST_LONG").is_some() { LONG_TURNS } else { TURNS };
     let seed = std::env::var("AMANAT_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
@@ -389,6 +391,7 @@ fn what_is_nearly_right_is_refused_or_read_as_it_stands() {
         let (mut taken, mut slowest) = (0_u32, Duration::ZERO);
         let mut starts = parser.starts;
         let given = starts.len();
+        let longest = starts.iter().map(Vec::len).max().unwrap_or(0);
         for start in &starts {
             assert_eq!((parser.read)(start).as_ref(), Some(start), "{}", parser.name);
         }
@@ -412,7 +415,9 @@ fn what_is_nearly_right_is_refused_or_read_as_it_stands() {
                 parser.name
             );
             taken += 1;
-            if starts.len() < STARTS {
+            if input.len() > 2 * longest + 64 {
+                // Starts that grow and grow would leave no time for others.
+            } else if starts.len() < STARTS {
                 starts.push(input);
             } else {
                 let place = given + dice.below(STARTS - given);

@@ -199,6 +199,7 @@ fn a_leaf_of_another_version_keeps_its_place_and_hash() {
 /// Every event, ended in every way it may, as one line in each form, read by other people's programs.
 #[test]
 #[ignore = "needs the readers that tests/run installs"]
+#[expect(clippy::disallowed_methods, reason = "the environment says where they are")]
 fn real_clients_read_every_line() {
     let folder = tempfile::tempdir().unwrap();
     let endings = Event::ALL.iter().flat_map(|event| Outcome::ALL.iter().map(move |outcome| (*event, *outcome)));
