@@ -327,7 +327,7 @@ proptest! {
 
         // Ours, with a witness's cosignature under it: theirs reads it, knows the log's line, and
         // passes over the other.
-        let ours = checkpoint.note(&log.key, &log.signing.sign(checkpoint.text().as_bytes()));
+        let ours = checkpoint.note(&[(log.key.clone(), log.signing.sign(checkpoint.text().as_bytes()))]);
         let witness = Signing::from_seed(&Key::from_bytes(&mut zeroize::Zeroizing::new(seeds[1])));
         let witness_key = VerifierKey::new("witness.example/w1", KeyKind::Cosignature, witness.public_key()).unwrap();
         let signature = witness.sign(&cosigned_message(seconds, &checkpoint.text()));
@@ -365,7 +365,7 @@ proptest! {
     ) {
         let log = Both::of("log.example/a", [7; 32]);
         let checkpoint = Checkpoint { origin: "log.example/a".to_owned(), size: 12, root: [9; 32] };
-        let note = checkpoint.note(&log.key, &log.signing.sign(checkpoint.text().as_bytes()));
+        let note = checkpoint.note(&[(log.key.clone(), log.signing.sign(checkpoint.text().as_bytes()))]);
         let mut characters: Vec<String> = note.chars().map(String::from).collect();
         let at = at.index(characters.len() - cut);
         characters.splice(at..at + cut, [new]);
