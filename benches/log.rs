@@ -1,7 +1,7 @@
 //! What the audit log costs, and what checking it costs.
 //!
 //! ```text
-//! cargo bench --bench log                  a million entries: two minutes
+//! cargo bench --bench log                  a million entries: three minutes
 //! cargo bench --bench log -- --quick       a hundred thousand
 //! ```
 //!
@@ -39,6 +39,7 @@ use amanat::domain::event::{Event, Outcome, Role};
 use amanat::domain::id::{CollectorId, DeliveryId, PurposeId, RecipientId, RecordId};
 use amanat::gateway::keyholder::PersonKeys;
 use amanat::gateway::prove::Wanted;
+use amanat::gateway::scrub::{Pace, Scrub};
 use amanat::gateway::source::Source;
 use amanat::gateway::verify::{PartOpener, Verification, verify};
 use amanat::gateway::{Gateway, KeyringSource, Settings};
@@ -244,6 +245,10 @@ async fn checking(entries: u64) {
     house.close();
 
     check(&settings, now, None);
+
+    let house = open(folder.path()).await;
+    scrubbing(&house, Duration::from_secs(if entries < 1_000_000 { 5 } else { 60 })).await;
+    house.close();
 }
 
 /// A log about people, every entry with a sealed part: verified, and verified with every part opened.
@@ -270,6 +275,10 @@ async fn opening(entries: u64) {
     house.close();
     check(&settings, now, None);
     check(&settings, now, Some(opener));
+
+    let house = open(folder.path()).await;
+    scrubbing(&house, Duration::from_secs(if entries < 1_000_000 { 5 } else { 60 })).await;
+    house.close();
 }
 
 fn check(settings: &Settings, now: jiff::Timestamp, opener: Option<PartOpener>) {
@@ -297,6 +306,28 @@ fn check(settings: &Settings, now: jiff::Timestamp, opener: Option<PartOpener>) 
         report.checked as f64 / seconds,
         high_water() / 1_024
     );
+}
+
+/// What the daily re-reading takes of a core while it lasts, over and over for so long.
+async fn scrubbing(house: &Gateway, length: Duration) {
+    let (began, before) = (Instant::now(), processor_seconds());
+    let mut rounds = 0;
+    while began.elapsed() < length {
+        let ended = house.scrub(Pace::Tenth, |_| true).await.expect("scrubbed");
+        assert!(matches!(ended, Scrub::Finished(ref report) if matches!(report.exit, 0 | 10)), "{ended:?}");
+        rounds += 1;
+    }
+    let (elapsed, spent) = (began.elapsed().as_secs_f64(), processor_seconds() - before);
+    println!(
+        "the scrub: {rounds} times over the log in {elapsed:.1} s with {spent:.2} s of processor time, {:.1} % of a core",
+        100.0 * spent / elapsed
+    );
+}
+
+/// Processor time of this process, all threads, user and system.
+fn processor_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Kilobytes resident at most so far.

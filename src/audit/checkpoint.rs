@@ -2,6 +2,7 @@
 
 use data_encoding::BASE64;
 
+use super::base64;
 use super::cbor::Malformed;
 use super::note::{KeyKind, MAXIMUM_SIGNATURES, Note, NoteSignature, VerifierKey};
 use super::tree::Hash;
@@ -63,8 +64,7 @@ impl Checkpoint {
         if i64::try_from(size).is_err() {
             return Err(Malformed);
         }
-        let root = BASE64.decode(root.as_bytes()).map_err(|_| Malformed)?;
-        let root = root.try_into().map_err(|_| Malformed)?;
+        let root = base64::decode(root)?.try_into().map_err(|_| Malformed)?;
         Ok(Self { origin: origin.to_owned(), size, root })
     }
 

@@ -7,6 +7,7 @@
 
 pub mod anchor;
 pub mod attest;
+mod base64;
 pub mod bundle;
 pub(crate) mod cbor;
 pub mod checkpoint;

@@ -3,6 +3,7 @@
 use data_encoding::{BASE64, HEXLOWER};
 use sha2::{Digest, Sha256};
 
+use super::base64;
 use super::cbor::Malformed;
 
 /// The most bytes of a note that is read at all.
@@ -58,7 +59,7 @@ impl VerifierKey {
         let (Some(name), Some(id), Some(key)) = (pieces.next(), pieces.next(), pieces.next()) else {
             return Err(Malformed);
         };
-        let key = BASE64.decode(key.as_bytes()).map_err(|_| Malformed)?;
+        let key = base64::decode(key)?;
         let (kind, public) = match key.split_first() {
             Some((0x01, public)) => (KeyKind::Ed25519, public),
             Some((0x04, public)) => (KeyKind::Cosignature, public),
@@ -187,7 +188,7 @@ impl<'a> NoteSignature<'a> {
         if !is_key_name(name) {
             return Err(Malformed);
         }
-        let bytes = BASE64.decode(bytes.as_bytes()).map_err(|_| Malformed)?;
+        let bytes = base64::decode(bytes)?;
         let (id, bytes) = bytes.split_first_chunk::<4>().ok_or(Malformed)?;
         if bytes.is_empty() {
             return Err(Malformed);

@@ -3,6 +3,7 @@
 use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::base64;
 use super::cbor::Malformed;
 use super::checkpoint::decimal;
 use super::leaf::Leaf;
@@ -42,7 +43,7 @@ impl LogProof {
         }
         let extra = lines.next_if(|line| line.starts_with("extra "));
         let leaf = match extra.and_then(|line| line.strip_prefix("extra ")) {
-            Some(leaf) => Some(BASE64.decode(leaf.as_bytes()).map_err(|_| Malformed)?),
+            Some(leaf) => Some(base64::decode(leaf)?),
             None => None,
         };
         let index = lines.next().and_then(|line| line.strip_prefix("index ")).ok_or(Malformed)?;
@@ -72,8 +73,7 @@ impl std::fmt::Display for LogProof {
 
 /// Reads a hash in padded base64.
 pub(super) fn parse_hash(line: &str) -> Result<Hash, Malformed> {
-    let hash = BASE64.decode(line.as_bytes()).map_err(|_| Malformed)?;
-    hash.try_into().map_err(|_| Malformed)
+    base64::decode(line)?.try_into().map_err(|_| Malformed)
 }
 
 /// A part shown to somebody: its plaintext, and the key that proves that the leaf commits to it.
@@ -84,10 +84,10 @@ pub struct OpenedPart {
     /// The role's number.
     pub role: u8,
     /// `K_commit` of the entry and role.
-    #[serde(with = "base64")]
+    #[serde(with = "in_json")]
     pub commit_key: [u8; 32],
     /// Payload and padding.
-    #[serde(with = "base64")]
+    #[serde(with = "in_json")]
     pub plaintext: Vec<u8>,
 }
 
@@ -113,8 +113,8 @@ impl OpenedPart {
 }
 
 /// Byte strings of receipts: strict padded base64.
-mod base64 {
-    use super::{BASE64, Deserialize, Deserializer, Serializer, de};
+mod in_json {
+    use super::{BASE64, Deserialize, Deserializer, Serializer, base64, de};
 
     pub(super) fn serialize<S: Serializer>(bytes: impl AsRef<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&BASE64.encode(bytes.as_ref()))
@@ -122,7 +122,7 @@ mod base64 {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>, B: TryFrom<Vec<u8>>>(deserializer: D) -> Result<B, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let bytes = BASE64.decode(text.as_bytes()).map_err(|_| de::Error::custom("no base64"))?;
+        let bytes = base64::decode(&text).map_err(|_| de::Error::custom("no base64"))?;
         B::try_from(bytes).map_err(|_| de::Error::custom("wrong length"))
     }
 }

@@ -45,6 +45,7 @@ pub mod prune;
 mod published;
 pub mod rotation;
 mod scrub;
+mod stock_reader;
 mod told;
 mod witnessed;
 

@@ -3,6 +3,9 @@
 #![expect(clippy::as_conversions, reason = "tests turn small indexes into positions")]
 
 mod attacks;
+mod made_by_others;
+mod mutations;
+mod oracles;
 mod properties;
 mod story;
 mod trust;

@@ -41,13 +41,13 @@ impl HashSource for Naive<'_> {
 }
 
 /// Rows as storage keeps them; counts what is read.
-struct Rows {
+pub(super) struct Rows {
     levels: Vec<Vec<Hash>>,
     reads: RefCell<usize>,
 }
 
 impl Rows {
-    fn new(leaves: &[Hash]) -> Self {
+    pub(super) fn new(leaves: &[Hash]) -> Self {
         let mut levels = vec![leaves.to_vec()];
         while levels.last().unwrap().len() >= 256 {
             let roots = levels.last().unwrap().chunks_exact(256).map(|t| full_tile_root(t).unwrap());

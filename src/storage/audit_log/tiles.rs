@@ -1,5 +1,9 @@
 //! The full tiles of the log, and its hashes as a source for proofs.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, SmallInt};
 
@@ -12,14 +16,60 @@ use crate::storage::{Connection, Error, Result};
 use super::LOG;
 
 /// The hashes of the stored log as a source for proofs.
-pub struct StoredHashes<'a>(std::cell::RefCell<&'a mut Connection>);
+pub struct StoredHashes<'a> {
+    connection: RefCell<&'a mut Connection>,
+    /// The tiles read so far, by level and index, `None` where one is not full; absent if tiles are not
+    /// read.
+    tiles: Option<RefCell<BTreeMap<(u32, u64), Option<Vec<Hash>>>>>,
+}
 
 impl<'a> StoredHashes<'a> {
-    /// Reads through this connection.
+    /// Reads leaf hashes beside their leaves, and above them the roots of full tiles.
     #[must_use]
     pub const fn new(connection: &'a mut Connection) -> Self {
-        Self(std::cell::RefCell::new(connection))
+        Self { connection: RefCell::new(connection), tiles: None }
     }
+
+    /// Reads whole tiles where they are full: one row where there would be up to 255. They are a
+    /// cache, so what comes of them must be held against a signed root. For one proof.
+    #[must_use]
+    pub const fn of_tiles(connection: &'a mut Connection) -> Self {
+        Self { connection: RefCell::new(connection), tiles: Some(RefCell::new(BTreeMap::new())) }
+    }
+
+    /// `width` hashes of a tile level from `start` on.
+    fn row(&self, level: u32, start: u64, width: u64) -> Result<Vec<Hash>> {
+        let mut connection = self.connection.borrow_mut();
+        let from_tile = match &self.tiles {
+            Some(tiles) => hashes_of_tile(&mut connection, &mut tiles.borrow_mut(), level, start, width)?,
+            None => None,
+        };
+        match from_tile {
+            Some(hashes) => Ok(hashes),
+            None => level_hashes(&mut connection, level, start, width),
+        }
+    }
+}
+
+/// Hashes out of a full tile; nothing where it is not full.
+fn hashes_of_tile(
+    connection: &mut Connection,
+    tiles: &mut BTreeMap<(u32, u64), Option<Vec<Hash>>>,
+    level: u32,
+    start: u64,
+    width: u64,
+) -> Result<Option<Vec<Hash>>> {
+    let place = (level, start / TILE_WIDTH);
+    let tile = match tiles.entry(place) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(free) => {
+            let stored = stored_tile(connection, u8::try_from(level).unwrap_or(u8::MAX), place.1)?;
+            free.insert(stored.map(|(hashes, _)| hashes.as_chunks::<32>().0.to_vec()))
+        }
+    };
+    let [first, count] = [start % TILE_WIDTH, width].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+    let within = |hashes: &Vec<Hash>| hashes.get(first..first.saturating_add(count)).map(<[Hash]>::to_vec);
+    Ok(tile.as_ref().and_then(within))
 }
 
 impl HashSource for StoredHashes<'_> {
@@ -29,8 +79,7 @@ impl HashSource for StoredHashes<'_> {
         // A tree level is a level within a tile level: 8 tree levels a tile.
         let (tile_level, within) = (level / 8, level % 8);
         let width = 1_u64 << within;
-        let mut guard = self.0.borrow_mut();
-        let mut hashes = level_hashes(&mut guard, tile_level, index * width, width)?;
+        let mut hashes = self.row(tile_level, index * width, width)?;
         if u64::try_from(hashes.len()).unwrap_or(0) != width {
             return Err(Error::DamagedLog("a hash below the head is missing"));
         }

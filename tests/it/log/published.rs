@@ -47,6 +47,20 @@ on_both! {
         house.close();
     }
 
+    async fn a_wrong_tile_spoils_no_proof(log: TestLog) {
+        let house = log.open().await;
+        grow(&house, 600).await;
+        house.publish_once().await.expect("published");
+        let trust = Trust::parse(&format!("log {}\nquorum none\n", house.log_verifier().expect("key"))).expect("trust");
+        let fine = house.prove_entry(Wanted::Position(7)).await.expect("proof");
+        log.tamper("UPDATE audit_tile SET hashes = (SELECT other.hashes FROM audit_tile other WHERE other.level = 0 AND other.idx = 1) WHERE level = 0 AND idx = 0");
+        let proof = house.prove_entry(Wanted::Position(7)).await.expect("proof");
+        assert_eq!(proof, fine, "the leaves themselves prove it");
+        let report = verify_proof(&proof.to_string(), Some(&trust), None, log.source.now());
+        assert_eq!((report.exit, faults(&report)), (10, vec![]), "{report:?}");
+        house.close();
+    }
+
     async fn tiles_give_the_published_root(log: TestLog) {
         let house = log.open().await;
         grow(&house, 600).await;

@@ -46,7 +46,7 @@ impl Line<'_> {
             "class_uid": class,
             "category_uid": class / 1_000,
             "activity_id": activity,
-            "activity_name": self.event_name(),
+            "activity_name": activity_name(activity).unwrap_or_else(|| self.event_name()),
             "type_uid": u32::from(class) * 100 + u32::from(activity),
             "time": self.milliseconds(),
             "severity_id": weigh(self.outcome(), 1, 2, 3),
@@ -118,4 +118,20 @@ impl Line<'_> {
     fn noun(&self) -> &'static str {
         self.event_name().split('.').next().unwrap_or_default()
     }
+}
+
+/// What OCSF 1.3 calls an activity of our two classes. Another one (99) has the name that its source
+/// gives it.
+const fn activity_name(activity: u8) -> Option<&'static str> {
+    Some(match activity {
+        1 => "Create",
+        2 => "Read",
+        3 => "Update",
+        4 => "Delete",
+        8 => "Enable",
+        9 => "Disable",
+        10 => "Activate",
+        11 => "Deactivate",
+        _ => return None,
+    })
 }

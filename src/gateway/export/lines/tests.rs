@@ -14,17 +14,21 @@ const HASH: &str = "5b8d0c3c3f1e7c2a";
 const HOSTILE: &str = "a\"b\\c]d|e=f\ng{}<x>\u{202e}/log";
 
 fn leaf(event: Event, outcome: Outcome) -> Rendered {
+    leaf_of(event, outcome, 7, vec![Role::Subject])
+}
+
+fn leaf_of(event: Event, outcome: Outcome, seq: u64, roles: Vec<Role>) -> Rendered {
     let entry = EntryId::from_bytes([0xa2; 16]);
-    let part = Part { role: Role::Subject, tag: [1; 16], commitment: [2; 32], sealed_hash: Some([3; 32]) };
-    let draft = Draft::new(entry, event, outcome, vec![part], Facts::none()).unwrap();
+    let part = |role| Part { role, tag: [1; 16], commitment: [2; 32], sealed_hash: Some([3; 32]) };
+    let draft = Draft::new(entry, event, outcome, roles.iter().copied().map(part).collect(), Facts::none()).unwrap();
     let mut bytes = Vec::new();
-    draft.encode(7, &NO_PREVIOUS, 1_767_225_600_123_456, &mut bytes);
+    draft.encode(seq, &NO_PREVIOUS, 1_767_225_600_123_456, &mut bytes);
     Rendered {
         hash: leaf_hash(&bytes),
         leaf: Some(Leaf::decode(&bytes).unwrap()),
-        parts: vec![(Role::Subject, "erased")],
+        parts: roles.into_iter().map(|role| (role, "erased")).collect(),
         stored: StoredLeaf {
-            seq: 7,
+            seq,
             entry,
             time: Micros(1_767_225_600_123_456),
             event: event.number(),
@@ -70,7 +74,7 @@ fn ocsf() {
     let refused = leaf(Event::DeliveryRefused, Outcome::Refused);
     let expected = |origin: &str, host: &str| {
         json!({
-            "class_uid": 6003, "category_uid": 6, "activity_id": 1, "activity_name": "delivery.refused", "type_uid": 600_301,
+            "class_uid": 6003, "category_uid": 6, "activity_id": 1, "activity_name": "Create", "type_uid": 600_301,
             "time": 1_767_225_600_123_i64, "severity_id": 2, "status_id": 2,
             "metadata": {
                 "version": "1.3.0", "uid": "a2".repeat(16), "event_code": "502", "sequence": 7, "log_name": origin,
@@ -90,6 +94,8 @@ fn ocsf() {
         (&given["class_uid"], &given["category_uid"], &given["type_uid"]),
         (&json!(3004), &json!(3), &json!(300_401))
     );
+    let beat = object(&leaf_of(Event::LogHeartbeat, Outcome::Done, 7, Vec::new()), "gw.example/log", LineFormat::Ocsf);
+    assert_eq!((&beat["activity_id"], &beat["activity_name"]), (&json!(99), &json!("log.heartbeat")));
     assert_eq!(given["entity"], json!({"type": "consent", "uid": "a2".repeat(16)}));
     assert_eq!((&given["severity_id"], &given["status_id"]), (&json!(1), &json!(1)));
     let failed = object(&leaf(Event::DeliverySettled, Outcome::Failed), "gw.example/log", LineFormat::Ocsf);
@@ -188,4 +194,48 @@ fn a_leaf_of_another_version_keeps_its_place_and_hash() {
         line(&unknown, "gw.example/log", LineFormat::Cef).starts_with("CEF:0|Amanat|amanat|VERSION|300|unknown|3|")
     );
     assert_eq!(object(&unknown, "gw.example/log", LineFormat::Ecs)["event"]["outcome"], "unknown");
+}
+
+/// Every event, ended in every way it may, as one line in each form, read by other people's programs.
+#[test]
+#[ignore = "needs the readers that tests/run installs"]
+#[expect(clippy::disallowed_methods, reason = "the environment says where they are")]
+fn real_clients_read_every_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let endings = Event::ALL.iter().flat_map(|event| Outcome::ALL.iter().map(move |outcome| (*event, *outcome)));
+    let leaves: Vec<Rendered> = (0..)
+        .zip(endings.filter(|(event, outcome)| event.rule().admits_outcome(*outcome)))
+        .map(|(seq, (event, outcome))| {
+            // A leaf of each event, whether or not it has the parts and facts that the event wants.
+            let mut rendered = leaf_of(Event::LogHeartbeat, Outcome::Done, seq, Vec::new());
+            rendered.leaf.iter_mut().for_each(|leaf| (leaf.event, leaf.outcome) = (event, outcome));
+            rendered.stored.event = event.number();
+            rendered
+        })
+        .collect();
+    assert!(leaves.len() > Event::ALL.len());
+    for (name, format) in [
+        ("ndjson", LineFormat::Ndjson),
+        ("ocsf", LineFormat::Ocsf),
+        ("cloudevents", LineFormat::CloudEvents),
+        ("syslog", LineFormat::Syslog),
+        ("cef", LineFormat::Cef),
+        ("ecs", LineFormat::Ecs),
+    ] {
+        let order = LineOrder { format, after: None, bytes: LeafBytes::Left, enterprise: None };
+        let lines: Vec<String> =
+            leaves.iter().map(|leaf| Line { leaf, origin: "gw.example/log" }.format(&order)).collect();
+        std::fs::write(folder.path().join(name), lines.join("\n")).unwrap();
+    }
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (variable, usual, driver) in [
+        ("AMANAT_TEST_PYTHON", "target/clients/python/bin/python", "lines_python.py"),
+        ("AMANAT_TEST_NODE", "tests/clients/node_modules/.bin/node", "lines_node.mjs"),
+    ] {
+        let program = std::env::var_os(variable).map_or_else(|| root.join(usual), Into::into);
+        let driver = root.join("tests/clients").join(driver);
+        let output = std::process::Command::new(program).arg(driver).arg(folder.path()).output().unwrap();
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        assert!(output.status.success(), "{said}");
+    }
 }
