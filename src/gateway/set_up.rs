@@ -69,6 +69,7 @@ pub(super) async fn open(
         database,
         journal,
         log: super::checkpoint::LogWatch::default(),
+        mirror: super::mirror::Mirror::default(),
         anchors,
         keyholder,
         policy: ArcSwap::from_pointee(PolicyInForce::new(policy.clone(), Terms::new(rows), files.clone())),
@@ -104,6 +105,7 @@ impl Gateway {
     /// tokens.
     async fn begin(&self, policy: Policy, files: Files, clock: Belief) -> Result<()> {
         self.check_log(clock).await?;
+        self.check_mirror().await?;
         self.check_witnesses().await?;
         let head = self.database.read(audit_log::head).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
         if head.size == 0 {

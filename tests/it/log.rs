@@ -41,6 +41,7 @@ pub(crate) use on_both;
 pub mod anchors;
 pub mod bundles;
 mod clock;
+mod mirror;
 pub mod prune;
 mod published;
 pub mod rotation;

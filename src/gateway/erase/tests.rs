@@ -75,6 +75,7 @@ fn settings(folder: &Path, (database, keys): Stores) -> Settings {
         public_url: "http://127.0.0.1".to_owned(),
         origin: Some("amanat.test/log".to_owned()),
         memory: folder.join("memory"),
+        mirror: None,
         journal: vec![folder.join("journal")],
         key_life: Duration::from_secs(30),
         checkpoint_every: Duration::from_millis(50),
