@@ -109,6 +109,7 @@ impl Serving {
         let carriers = recipients::carriers(config)?;
         // What a crash interrupted is finished before anybody is served.
         house.resume_erasures().await?;
+        house.replay_erasures().await?;
         house.resume_prune().await?;
         let cause = house.start_cause();
         house.note_start(cause).await?;

@@ -265,7 +265,7 @@ events! {
     700 ErasureStarted             "erasure.started"           E "S"    "d"    ""                 3004  9 raised;
     701 ErasureProgressed          "erasure.progressed"        S ""     "d"    "3"                3004  4 raised;
     702 ErasureCompleted           "erasure.completed"         S "R"    "d"    "3,5(15)"          3004  4 raised;
-    703 ErasureReplayed            "erasure.replayed"          S ""     "d"    "3,5,6"            3004  4 reserved;
+    703 ErasureReplayed            "erasure.replayed"          S ""     "d"    "3,5,6"            3004  4 raised;
     704 ErasureBlocked             "erasure.blocked"           E "Sa"   "r"    ""                 3004  4 reserved;
     710 RestrictionSet             "restriction.set"           E "Sa"   "d"    ""                 3004  9 reserved;
     711 RestrictionLiftAnnounced   "restriction.lift_announced" E "Sa"   "d"    ""                 3004  3 reserved;

@@ -35,8 +35,8 @@ pub use cosignatures::{
     newest_cosignature, set_witnessing, witnessing,
 };
 pub use leaves::{
-    StoredLeaf, bare_leaf, entries, key_rotations, leaf_of_entry, leaves, leaves_of_events, leaves_of_events_between,
-    newest_of_events, stored_size,
+    StoredLeaf, bare_leaf, entries, key_rotations, leaf_of_entry, leaves, leaves_of_destroyed_keys, leaves_of_events,
+    leaves_of_events_between, newest_of_events, stored_size,
 };
 pub use parts::{
     StoredPart, count_parts_of, delete_parts, delete_parts_before, delete_system_parts_below, part_classes_between,

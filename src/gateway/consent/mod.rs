@@ -400,8 +400,5 @@ fn written(stop: &Stop) -> (String, String, String) {
 
 fn read_back((kind, subject, what): &(String, String, String), at: Timestamp) -> Option<Stop> {
     use super::journal::StopKind;
-    let kind = [StopKind::Withdrawal, StopKind::Refusal, StopKind::Objection, StopKind::Suppression, StopKind::Erasure]
-        .into_iter()
-        .find(|known| known.as_str() == kind)?;
-    Some(Stop { kind, subject: SubjectId::parse(subject)?, what: what.clone(), at })
+    Some(Stop { kind: StopKind::parse(kind)?, subject: SubjectId::parse(subject)?, what: what.clone(), at })
 }

@@ -1,6 +1,8 @@
 //! An erasure through the gateway's own functions: the end state, a kill after each step, old events
 //! afterwards. (Law: Art. 17, 19, 21(3); invariants I9–I12 of the requests.)
 
+mod returned;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
