@@ -179,7 +179,7 @@ impl Gateway {
             }
         };
         // Only what this log signed says anything about it.
-        let Ok(verified) = checkpoint::open(note.as_bytes(), Some(&self.origin), &[self.log_verifier()?], &[]) else {
+        let Ok(verified) = checkpoint::open(note.as_bytes(), Some(&self.origin), &self.own_verifiers()?, &[]) else {
             return Ok(());
         };
         let Checkpoint { size, root, .. } = verified.checkpoint;

@@ -27,6 +27,7 @@ pub mod person;
 pub mod policy;
 pub mod prove;
 pub mod prune;
+pub mod restore;
 pub mod retention;
 pub mod rights;
 pub mod rows;

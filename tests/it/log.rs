@@ -44,6 +44,7 @@ mod clock;
 mod mirror;
 pub mod prune;
 mod published;
+mod restore;
 pub mod rotation;
 mod scrub;
 mod told;
@@ -110,8 +111,10 @@ impl TestLog {
 
     /// The newest checkpoint, as somebody outside saved it.
     pub fn saved(&self) -> Vec<(String, Vec<u8>)> {
-        let memory = std::fs::read_dir(&self.settings.memory).expect("memory");
-        memory.map(|entry| ("saved".to_owned(), std::fs::read(entry.expect("entry").path()).expect("note"))).collect()
+        let memory =
+            std::fs::read_dir(&self.settings.memory).expect("memory").map(|entry| entry.expect("entry").path());
+        let notes = memory.filter(|path| path.extension().is_some_and(|end| end == "checkpoint"));
+        notes.map(|path| ("saved".to_owned(), std::fs::read(path).expect("note"))).collect()
     }
 
     /// Changes the data store behind the gateway's back, past its triggers.

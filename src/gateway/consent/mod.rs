@@ -23,6 +23,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::collected::RawIdentifier;
+use crate::domain::consent::ConsentEventKind;
+use crate::domain::event::Event;
 use crate::domain::id::{CollectorId, RecipientId, SubjectId};
 use crate::domain::personal::Personal;
 use crate::domain::policy::Trust;
@@ -37,6 +39,7 @@ use super::{Error, Gateway, Result};
 pub use check::{Code, Violation};
 pub use notice::HandedOut;
 pub use read::{LineEvent, LineView, Withdrawn};
+pub(super) use record::MARKETING;
 
 /// How often an interaction is prepared again when others change the same person meanwhile.
 const TRIES: usize = 8;
@@ -391,6 +394,16 @@ impl Gateway {
         let stops = recorded.stops.iter().filter_map(|stop| read_back(stop, found.at.timestamp())).collect();
         let unsettled = self.stopped(caller, stops).await?;
         Ok(Some(Consented::Recorded { recorded, unsettled }))
+    }
+}
+
+/// The event of the log that tells of a choice.
+pub(super) const fn told_as(kind: ConsentEventKind) -> Event {
+    match kind {
+        ConsentEventKind::Give => Event::ConsentGiven,
+        ConsentEventKind::Withdraw => Event::ConsentWithdrawn,
+        ConsentEventKind::Object => Event::ObjectionRaised,
+        _ => Event::ConsentRefused,
     }
 }
 

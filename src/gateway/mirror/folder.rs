@@ -33,6 +33,18 @@ impl<'a> Folder<'a> {
             .transpose()
     }
 
+    /// The bytes of a tile, of a wider one if it is gone; a leaf or hash never moves within its tile.
+    pub(in crate::gateway) fn tile(&self, tile: &TilePath) -> Result<Option<Vec<u8>>> {
+        for width in [tile.width, 256] {
+            let tile = TilePath { width, ..*tile };
+            let longest = BundlePath::Tile(tile).maximum_length();
+            if let Some(bytes) = self.read(&self.0.join(tile.to_string()), longest)? {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+
     fn read(&self, path: &Path, longest: u64) -> Result<Option<Vec<u8>>> {
         let failed = |source| Error::File { what: "cannot read the mirror", path: path.display().to_string(), source };
         let file = match File::open(path) {

@@ -9,6 +9,7 @@ pub mod diagnostics;
 pub mod postgres;
 pub mod process;
 pub mod recipient;
+pub mod snapshot;
 pub mod store;
 pub mod wire;
 pub mod witness;
