@@ -93,3 +93,38 @@ async fn what_is_kept_by_law_stays_readable_where_only_old_keys_came_back() {
     assert_eq!(house.replay_erasures().await.unwrap(), 0);
     house.close();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_by_law_is_kept_again_where_both_stores_came_back() {
+    let (folder, source) = (tempfile::tempdir().unwrap(), Source::default());
+    let place = folder.path().join("mirror");
+    let mirrored = || Settings { mirror: Some(place.clone()), ..settings(folder.path()) };
+    let root = || KeyringSource::File { path: folder.path().join("root.key"), managed: true };
+    let house = open(folder.path(), &source).await;
+    let subject = meet(&house, Some(ORDER)).await;
+    house.publish_once().await.unwrap();
+    house.close();
+    let copies = [copied(folder.path(), "amanat.db"), copied(folder.path(), "keys.db")];
+    let house = Gateway::open(mirrored(), root(), policy(), source.clone()).await.unwrap();
+    let case = house.open_case(asked(&[RequestKind::Erasure]), Opener::Operator).await.unwrap();
+    house.carry_out_case(case.case.id).await.unwrap();
+    house.publish_once().await.unwrap();
+    house.finish_mirror().await;
+    house.close();
+
+    copies.iter().for_each(|copy| put_back(copy));
+    let restore = crate::gateway::restore::from_mirror;
+    let restored = restore(mirrored(), root(), policy(), source.clone(), &place, |_, _| {}).await.unwrap();
+    assert_eq!(restored.erased_again, 1, "{restored:?}");
+    let house = open(folder.path(), &source).await;
+    let person = house.person_now(subject).await.unwrap().unwrap();
+    let purpose = PurposeId::new("bookkeeping");
+    assert_eq!(person.subject.status, crate::domain::subject::SubjectStatus::RetainedOnly { purpose });
+    assert_eq!(house.keyholder.people(vec![(subject, 2)]).await.unwrap().len(), 1);
+    assert!(house.keyholder.people(vec![(subject, 1)]).await.is_err(), "the old key is gone again");
+    let kept = house.database.read(move |c| records::of_subject(c, subject, None, 10)).await.unwrap();
+    assert_eq!(kept.len(), 1, "the profile went, the order stays");
+    assert_eq!(subject_of(&house).await, None, "nothing finds the person any more");
+    assert_eq!(house.replay_erasures().await.unwrap(), 0);
+    house.close();
+}
