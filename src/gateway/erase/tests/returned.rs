@@ -98,7 +98,7 @@ async fn what_is_kept_by_law_stays_readable_where_only_old_keys_came_back() {
 async fn what_is_kept_by_law_is_kept_again_where_both_stores_came_back() {
     let (folder, source) = (tempfile::tempdir().unwrap(), Source::default());
     let place = folder.path().join("mirror");
-    let mirrored = || Settings { mirror: Some(place.clone()), ..settings(folder.path()) };
+    let mirrored = || Settings { mirror: Some(place.clone()), ..settings(folder.path(), on_sqlite(folder.path())) };
     let root = || KeyringSource::File { path: folder.path().join("root.key"), managed: true };
     let house = open(folder.path(), &source).await;
     let subject = meet(&house, Some(ORDER)).await;
