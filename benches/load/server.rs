@@ -172,6 +172,7 @@ pub fn settings(folder: &Path, data: &str, keys: &str) -> Settings {
         public_url: "http://127.0.0.1".to_owned(),
         origin: Some("load.example/log".to_owned()),
         memory: folder.join("memory"),
+        mirror: None,
         journal: vec![folder.join("journal")],
         key_life: Duration::from_secs(30),
         checkpoint_every: Duration::from_secs(1),

@@ -9,12 +9,11 @@ pub(super) mod report;
 mod resume;
 mod witness;
 
-use std::io::{IsTerminal, Read as _, Write};
+use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::audit::evidence::Evidence;
 use crate::audit::finding::Report;
@@ -312,24 +311,13 @@ impl Sourced {
 fn with_progress(
     work: impl FnOnce(&mut dyn FnMut(u64, u64)) -> crate::gateway::Result<Report>,
 ) -> Result<Report, Failure> {
-    let bar = progress_bar();
+    let bar = super::output::progress_bar("entries");
     let report = work(&mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });
     bar.finish_and_clear();
     Ok(report?)
-}
-
-/// A bar is drawn on a terminal only, so that scripts and files get the report and nothing else.
-fn progress_bar() -> ProgressBar {
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} entries, {per_sec}, {eta} left")
-    {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// A folder, or a file that begins as archives do.

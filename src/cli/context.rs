@@ -192,6 +192,7 @@ pub(super) fn settings(loaded: &Loaded) -> Result<Settings, Failure> {
         public_url: config.public_url(),
         origin: config.audit.origin.clone(),
         memory: config.audit.memory.clone(),
+        mirror: config.audit.mirror.clone(),
         journal: config.journal.places.clone(),
         key_life: Duration::from_secs(u64::from(config.keys.cache_seconds)),
         public_entries: config.audit.public_entries,

@@ -22,6 +22,7 @@ mod policy;
 mod receipt;
 mod recipients;
 mod request;
+mod restore;
 mod serve;
 mod token;
 
@@ -69,6 +70,7 @@ enum Command {
     Receipt(receipt::ReceiptArguments),
     Config(config::ConfigArguments),
     Migrate(migrate::MigrateArguments),
+    Restore(restore::RestoreArguments),
     /// Asks a running gateway whether it lives; for health checks of containers.
     #[command(hide = true)]
     Healthcheck {
@@ -129,6 +131,7 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Receipt(arguments) => receipt::run(&arguments),
         Command::Config(arguments) => config::run(&arguments, &context),
         Command::Migrate(arguments) => migrate::run(&arguments, &context),
+        Command::Restore(arguments) => restore::run(arguments, &context).await,
         Command::Healthcheck { url } => healthcheck::run(url, &context).await,
     }
 }

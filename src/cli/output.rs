@@ -1,8 +1,9 @@
 //! What commands print: text for people, JSON for machines. A pipe that closes early ends the
 //! command quietly.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use super::Failure;
@@ -22,6 +23,16 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 /// Prints one JSON document on a line.
 pub(super) fn print_json(value: &Value) -> Result<(), Failure> {
     print(&value.to_string())
+}
+
+/// A bar that is drawn on a terminal only, so that scripts and files get the report and nothing else.
+pub(super) fn progress_bar(what: &str) -> ProgressBar {
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    let template = format!("{{bar:30}} {{human_pos}} of {{human_len}} {what}, {{per_sec}}, {{eta}} left");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// Text in columns: each as wide as its widest cell, two blanks between.

@@ -109,6 +109,7 @@ impl Serving {
         let carriers = recipients::carriers(config)?;
         // What a crash interrupted is finished before anybody is served.
         house.resume_erasures().await?;
+        house.replay_erasures().await?;
         house.resume_prune().await?;
         let cause = house.start_cause();
         house.note_start(cause).await?;
@@ -194,9 +195,12 @@ impl Serving {
         // Last, so that the newest checkpoint covers the stop itself.
         stop_publisher.send_replace(true);
         match publisher.await {
-            Ok(published) => Ok(published?),
-            Err(_) => Err(Failure::new("the publisher of the log ended with a panic")),
+            Ok(published) => published?,
+            Err(_) => return Err(Failure::new("the publisher of the log ended with a panic")),
         }
+        // After a stop in order nothing that was signed is missing from the mirror.
+        app.house.finish_mirror().await;
+        Ok(())
     }
 
     /// Ends without another word in the log.

@@ -138,6 +138,9 @@ sections! {
         public_entries: bool = "false";
         /// The folder that remembers the newest checkpoint; never part of a backup.
         memory: PathBuf = "data/memory";
+        /// A folder that gets the whole log as static files (C2SP tlog-tiles) after each checkpoint, on
+        /// another disk or a mounted bucket: from it `amanat restore --mirror` brings every entry back.
+        mirror: Option<PathBuf> = "";
         /// A trust policy (C2SP tlog-policy): the log, its witnesses with their addresses, and the
         /// quorum of them. Without one nobody outside is asked.
         trust: Option<PathBuf> = "";

@@ -265,7 +265,7 @@ events! {
     700 ErasureStarted             "erasure.started"           E "S"    "d"    ""                 3004  9 raised;
     701 ErasureProgressed          "erasure.progressed"        S ""     "d"    "3"                3004  4 raised;
     702 ErasureCompleted           "erasure.completed"         S "R"    "d"    "3,5(15)"          3004  4 raised;
-    703 ErasureReplayed            "erasure.replayed"          S ""     "d"    "3,5,6"            3004  4 reserved;
+    703 ErasureReplayed            "erasure.replayed"          S ""     "d"    "3,5,6"            3004  4 raised;
     704 ErasureBlocked             "erasure.blocked"           E "Sa"   "r"    ""                 3004  4 reserved;
     710 RestrictionSet             "restriction.set"           E "Sa"   "d"    ""                 3004  9 reserved;
     711 RestrictionLiftAnnounced   "restriction.lift_announced" E "Sa"   "d"    ""                 3004  3 reserved;
@@ -286,7 +286,7 @@ events! {
     820 ConfigChanged              "config.changed"            S "i"    "d"    "2"                3004  3 reserved;
     821 SchemaMigrated             "schema.migrated"           S "i"    "d"    "2"                3004  3 raised;
     822 BackupMade                 "backup.made"               S "ai"   "df"   "7,8(2)"           6003  2 reserved;
-    823 BackupRestored             "backup.restored"           S "ai"   "d"    "2,7,8"            6003  3 reserved;
+    823 BackupRestored             "backup.restored"           S "ai"   "d"    "2,7,8"            6003  3 raised;
     824 GapAccepted                "gap.accepted"              S "Ai"   "d"    "4,7"              6003  3 reserved;
     825 BackupDrilled              "backup.drilled"            S "ai"   "df"   "7"                6003  3 reserved;
     830 CollectorAdded             "collector.added"           S "ai"   "d"    ""                 3004  1 raised;

@@ -409,8 +409,8 @@ fn damage<T>(error: storage::Error) -> Result<std::result::Result<T, LogRefusal>
     }
 }
 
-const WAY_OUT: &str = "bring back the newer data (`amanat restore … --mirror DIR` loads missing leaves), or close this log and open \
-                       its successor (`amanat restore … --succeed`); never go on behind what was signed";
+const WAY_OUT: &str = "bring back the newer data, or the missing leaves from a mirror of the log (`amanat restore --mirror DIR`, with \
+                       `--check` first); never go on behind what was signed";
 
 impl LogRefusal {
     pub(super) fn rollback(who: &str, signed: u64, stored: u64) -> Self {

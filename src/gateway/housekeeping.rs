@@ -138,6 +138,7 @@ impl Gateway {
         tasks.spawn(follow(self.clone(), stopped.clone()));
         tasks.spawn(super::scrub::daily(self.clone(), chores.scrub_every, stopped.clone()));
         tasks.spawn(forget(self.clone(), chores, stopped.clone()));
+        tasks.spawn(super::mirror::run(self.clone(), stopped.clone()));
         tasks.spawn(super::anchor::run(self.clone(), stopped));
         Housekeeping { house: self.clone(), stop, tasks }
     }

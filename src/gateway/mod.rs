@@ -22,10 +22,12 @@ pub mod import;
 pub mod journal;
 pub mod keyholder;
 pub mod keys;
+pub mod mirror;
 pub mod person;
 pub mod policy;
 pub mod prove;
 pub mod prune;
+pub mod restore;
 pub mod retention;
 pub mod rights;
 pub mod rows;
@@ -96,6 +98,8 @@ pub struct Rooms {
     pub journal: journal::Journal,
     /// What this process signed, saw and refused of the log.
     pub log: checkpoint::LogWatch,
+    /// What this process knows of the mirror of the log.
+    pub mirror: mirror::Mirror,
     /// Who dates the log.
     pub anchors: anchor::Anchors,
     /// Who is asked to cosign the log.
@@ -135,6 +139,8 @@ pub struct Settings {
     pub origin: Option<String>,
     /// The folder of the checkpoint memory.
     pub memory: PathBuf,
+    /// The folder of the mirror of the log, if one is kept.
+    pub mirror: Option<PathBuf>,
     /// The folders of the journal of stops.
     pub journal: Vec<PathBuf>,
     /// How long opened keys live.

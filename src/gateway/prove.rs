@@ -119,12 +119,8 @@ impl Gateway {
         if tile.least_size().is_none_or(|least| least > published) {
             return Err(Error::NotFound);
         }
-        let first = tile.index.saturating_mul(TILE_WIDTH);
         self.database
-            .read(move |connection| match tile.kind {
-                TileKind::Hashes(level) => hash_tile(connection, level, first, tile.width).map(Some),
-                TileKind::Entries => entry_tile(connection, first, tile.width),
-            })
+            .read(move |connection| tile_bytes(connection, &tile))
             .await
             .map_err(Error::store)?
             .ok_or(Error::NotFound)
@@ -313,6 +309,15 @@ pub(super) fn find(connection: &mut Connection, wanted: Wanted) -> storage::Resu
         Some(leaf) => Found::Leaf(Box::new(leaf)),
         None => Found::Nothing,
     })
+}
+
+/// The bytes of a tile, or nothing if it holds entries that were pruned.
+pub(super) fn tile_bytes(connection: &mut Connection, tile: &TilePath) -> storage::Result<Option<Vec<u8>>> {
+    let first = tile.index.saturating_mul(TILE_WIDTH);
+    match tile.kind {
+        TileKind::Hashes(level) => hash_tile(connection, level, first, tile.width).map(Some),
+        TileKind::Entries => entry_tile(connection, first, tile.width),
+    }
 }
 
 /// The hashes of a tile. Those of leaves that were pruned stand in the stored tile alone.

@@ -29,18 +29,24 @@ impl Gateway {
     /// # Errors
     /// When the store cannot be written.
     pub async fn expire_log_parts(&self) -> Result<u64> {
-        let policy = self.policy();
-        let zone = &policy.policy.controller.time_zone;
         let mut total = 0;
-        for (class, name) in KEPT {
-            let kept = policy.policy.retention.get(&RetentionClassId::new(name));
-            let Some(before) = kept.and_then(|kept| kept.over_before(self.source.now(), zone)) else { continue };
-            let (class, before) = (class.number(), Micros::from(before));
+        for (class, before) in self.log_parts_over() {
             total += self
                 .delete_counted(move |transaction| audit_log::delete_parts_before(transaction, class, before, ROWS))
                 .await?;
         }
         Ok(total)
+    }
+
+    /// Before which instant the sealed parts of a class of events are over.
+    pub(super) fn log_parts_over(&self) -> Vec<(u8, Micros)> {
+        let policy = self.policy();
+        let zone = &policy.policy.controller.time_zone;
+        let over = KEPT.iter().filter_map(|(class, name)| {
+            let kept = policy.policy.retention.get(&RetentionClassId::new(name))?;
+            Some((class.number(), Micros::from(kept.over_before(self.source.now(), zone)?)))
+        });
+        over.collect()
     }
 
     /// Has `delete` delete sealed rows until none is left, each time in a commit of its own whose leaf

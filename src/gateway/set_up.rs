@@ -37,7 +37,19 @@ pub(super) async fn open(
     source: Source,
     clock: Belief,
 ) -> Result<Gateway> {
-    let policy = crate::policy::load(&files, &KnownNotices::new()).map_err(Error::Policy)?;
+    let (house, policy) = assemble(settings, keyring, &files, source).await?;
+    house.begin(policy, files, clock).await?;
+    Ok(house)
+}
+
+/// The house as the stores have it. Nothing of the log was looked at or written.
+pub(super) async fn assemble(
+    settings: Settings,
+    keyring: KeyringSource,
+    files: &Files,
+    source: Source,
+) -> Result<(Gateway, Policy)> {
+    let policy = crate::policy::load(files, &KnownNotices::new()).map_err(Error::Policy)?;
     let anchors = super::anchor::Anchors::of(&settings.anchors)?;
     let witnesses = super::witness::Witnesses::of(&settings.trust)?;
     migrate(&settings)?;
@@ -69,6 +81,7 @@ pub(super) async fn open(
         database,
         journal,
         log: super::checkpoint::LogWatch::default(),
+        mirror: super::mirror::Mirror::default(),
         anchors,
         keyholder,
         policy: ArcSwap::from_pointee(PolicyInForce::new(policy.clone(), Terms::new(rows), files.clone())),
@@ -85,8 +98,7 @@ pub(super) async fn open(
         people: Cache::new(REMEMBERED_PEOPLE),
         identifiers: Cache::new(REMEMBERED_IDENTIFIERS),
     }));
-    house.begin(policy, files, clock).await?;
-    Ok(house)
+    Ok((house, policy))
 }
 
 /// Makes the folders of the stores and runs the migrations they lack.
@@ -104,6 +116,8 @@ impl Gateway {
     /// tokens.
     async fn begin(&self, policy: Policy, files: Files, clock: Belief) -> Result<()> {
         self.check_log(clock).await?;
+        self.check_mirror().await?;
+        self.check_restored().await?;
         self.check_witnesses().await?;
         let head = self.database.read(audit_log::head).await.map_err(Error::store)?.ok_or(Error::NotFound)?;
         if head.size == 0 {

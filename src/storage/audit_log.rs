@@ -7,6 +7,7 @@ mod cosignatures;
 mod leaves;
 mod parts;
 mod prune;
+mod restore;
 mod scrub;
 mod tiles;
 
@@ -35,14 +36,15 @@ pub use cosignatures::{
     newest_cosignature, set_witnessing, witnessing,
 };
 pub use leaves::{
-    StoredLeaf, bare_leaf, entries, key_rotations, leaf_of_entry, leaves, leaves_of_events, leaves_of_events_between,
-    newest_of_events, stored_size,
+    StoredLeaf, bare_leaf, entries, key_rotations, leaf_of_entry, leaves, leaves_of_destroyed_keys, leaves_of_events,
+    leaves_of_events_between, newest_of_events, stored_size,
 };
 pub use parts::{
     StoredPart, count_parts_of, delete_parts, delete_parts_before, delete_system_parts_below, part_classes_between,
     part_counts, parts_about, parts_below, parts_between, parts_of, parts_of_holders,
 };
 pub use prune::{begin_deletion, delete_leaves, deletion, raise_minimum_index};
+pub use restore::{LostLeaf, RestoreState, begin_restore, bring_back, end_restore, holders, restore_state};
 pub use scrub::{FinishedScrub, ScrubState, scrub_state, store_scrub};
 pub use tiles::{StoredHashes, level_hashes, replace_tile, stored_tile};
 
@@ -230,6 +232,13 @@ pub(super) fn append(
         .flat_map(|leaf| leaf.sealed.iter().map(|part| NewPart { entry: leaf.draft.entry(), time, part }))
         .collect();
     insert_parts(connection, &parts.iter().collect::<Vec<_>>())?;
+    grow(connection, &head, from, time, &rows)?;
+    Ok(positions)
+}
+
+/// Inserts leaves and the tiles that they fill, and moves the head from `from` leaves to where it now
+/// stands.
+fn grow(connection: &mut Connection, head: &LogHead, from: u64, time: Micros, rows: &[NewLeaf]) -> Result<()> {
     insert_leaves(connection, &rows.iter().collect::<Vec<_>>())?;
     insert_full_tiles(connection, from, head.size)?;
     crate::telemetry::failpoint::reached("append.inserted");
@@ -254,5 +263,5 @@ pub(super) fn append(
     if moved != 1 {
         return Err(Error::DamagedLog("the head moved under the writer"));
     }
-    Ok(positions)
+    Ok(())
 }

@@ -8,8 +8,8 @@ mod audit;
 mod rights;
 
 pub use audit::{
-    audit_anchor, audit_checkpoint, audit_cosignature, audit_leaf, audit_log, audit_prune, audit_scrub, audit_sealed,
-    audit_tile, audit_witnessing,
+    audit_anchor, audit_checkpoint, audit_cosignature, audit_leaf, audit_log, audit_prune, audit_restore, audit_scrub,
+    audit_sealed, audit_tile, audit_witnessing,
 };
 pub use rights::{erasure, late_event, package, subject_case, subject_request, suppression, task};
 

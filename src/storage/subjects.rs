@@ -276,6 +276,19 @@ pub fn find(connection: &mut Connection, id: SubjectId) -> Result<Option<StoredS
     row.map(stored).transpose()
 }
 
+/// Which of these subjects are left only because a law obliges to keep something of them.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn retained_among(connection: &mut Connection, ids: &[SubjectId]) -> Result<std::collections::BTreeSet<SubjectId>> {
+    let ids: Vec<Id16> = ids.iter().copied().map(Id16::from).collect();
+    let found: Vec<Id16> = on!(connection, c => subject::table
+        .filter(subject::id.eq_any(ids).and(subject::retained_purpose.is_not_null()))
+        .select(subject::id)
+        .load(c))?;
+    Ok(found.into_iter().map(Into::into).collect())
+}
+
 /// Which of these subjects have a state row.
 ///
 /// # Errors

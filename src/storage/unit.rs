@@ -177,6 +177,14 @@ impl Transaction<'_> {
         Ok(Correction { before: head.last_time, after, epoch })
     }
 
+    /// Raises the epoch of the log: whoever wrote it before looks at it anew.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn raise_epoch(&mut self) -> Result<()> {
+        audit_log::raise_epoch(self.connection)
+    }
+
     /// The connection, for the query functions of this room.
     pub(crate) const fn connection(&mut self) -> &mut Connection {
         self.connection

@@ -84,6 +84,7 @@ table! {
     AUDIT_COMMIT_SECONDS Histogram "amanat_audit_commit_seconds" [] "Time of a commit with its leaves.";
     AUDIT_BATCH_LEAVES Histogram "amanat_audit_batch_leaves" [] "Leaves in one commit.";
     AUDIT_CHECKPOINT_AGE Gauge "amanat_audit_checkpoint_age_seconds" [] "Age of the newest signed checkpoint.";
+    AUDIT_MIRROR_BEHIND Gauge "amanat_audit_mirror_behind" [] "Published leaves that the mirror of the log lacks.";
     AUDIT_UNWITNESSED Gauge "amanat_audit_unwitnessed_seconds" [] "How long no quorum of witnesses has signed.";
     AUDIT_SCRUB_AGE Gauge "amanat_audit_scrub_age_seconds" [] "Age of the last complete re-reading of the log.";
     AUDIT_DAMAGED Gauge "amanat_audit_damaged" [] "Findings of the last re-reading.";

@@ -41,8 +41,10 @@ pub(crate) use on_both;
 pub mod anchors;
 pub mod bundles;
 mod clock;
+mod mirror;
 pub mod prune;
 mod published;
+mod restore;
 pub mod rotation;
 mod scrub;
 mod stock_reader;
@@ -110,8 +112,10 @@ impl TestLog {
 
     /// The newest checkpoint, as somebody outside saved it.
     pub fn saved(&self) -> Vec<(String, Vec<u8>)> {
-        let memory = std::fs::read_dir(&self.settings.memory).expect("memory");
-        memory.map(|entry| ("saved".to_owned(), std::fs::read(entry.expect("entry").path()).expect("note"))).collect()
+        let memory =
+            std::fs::read_dir(&self.settings.memory).expect("memory").map(|entry| entry.expect("entry").path());
+        let notes = memory.filter(|path| path.extension().is_some_and(|end| end == "checkpoint"));
+        notes.map(|path| ("saved".to_owned(), std::fs::read(path).expect("note"))).collect()
     }
 
     /// Changes the data store behind the gateway's back, past its triggers.

@@ -16,7 +16,7 @@ use crate::gateway::prove::{StoredLog, Wanted};
 use crate::gateway::{Error, LeafBytes};
 use crate::storage::Location;
 
-use super::{data_store, entry_id, progress_bar};
+use super::{data_store, entry_id};
 
 /// What to export, and in which form.
 #[derive(Args)]
@@ -120,7 +120,7 @@ async fn bundle(wanted: Export, location: Location, context: &Context) -> Result
     let out = wanted.out.ok_or_else(|| Failure::with_exit(2, "name the file of the bundle"))?;
     let sealed = if wanted.sealed { SealedParts::Included } else { SealedParts::Left };
     let order = BundleOrder { from: wanted.from, to: wanted.to, sealed };
-    let bar = progress_bar();
+    let bar = super::super::output::progress_bar("entries");
     let progress = {
         let bar = bar.clone();
         move |done, total| {

@@ -6,11 +6,12 @@ use crate::audit::payload::{Actor, Payload, Row, Value};
 use crate::crypto::mac::{RowId, hash};
 use crate::domain::collected::CollectedKind;
 use crate::domain::consent::{ConsentEventKind, NoticeShown, Proof, Scope};
-use crate::domain::event::{Event, Outcome, Role};
+use crate::domain::event::{Outcome, Role};
 use crate::domain::id::{ConsentEventId, ConsentId, InteractionId, PurposeId};
 use crate::domain::legal_basis::LegalBasis;
 use crate::domain::policy::{SignalKind, Trust};
 use crate::domain::signal::Says;
+use crate::gateway::consent::told_as;
 use crate::gateway::journal::{Stop, StopKind};
 use crate::gateway::person::{basis_of, domain_event};
 use crate::gateway::{Error, LeafBuilder, Result, rows};
@@ -69,12 +70,7 @@ impl Making<'_> {
     ) -> Result<()> {
         let now = self.arrival.received_at;
         let policy = &self.arrival.policy.policy;
-        let leaf_event = match act {
-            ConsentEventKind::Give => Event::ConsentGiven,
-            ConsentEventKind::Withdraw => Event::ConsentWithdrawn,
-            ConsentEventKind::Object => Event::ObjectionRaised,
-            _ => Event::ConsentRefused,
-        };
+        let leaf_event = told_as(act);
         let (line, opened) = match people.line(speaker.id(), purpose, scope) {
             Some(line) => (line, false),
             None => (ConsentId::from_uuid(self.house.source.random_id().map_err(Error::Protection)?), true),

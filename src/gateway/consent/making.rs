@@ -22,7 +22,7 @@ use crate::storage::{Collect, LeafRow};
 use super::check::{is_explicit, is_method};
 use super::known::{Known, Party, protective};
 use super::notice::Shown;
-use super::{Action, Caller, Interaction};
+use super::{Action, Caller, Interaction, told_as};
 
 const TO_SEAL: Access = Access::because("the evidence of a consent is sealed under its person's key (Art. 7(1))");
 
@@ -179,13 +179,7 @@ impl<'a> Making<'a> {
             }),
             ..self.payload(party)
         };
-        let event = match kind {
-            ConsentEventKind::Give => Event::ConsentGiven,
-            ConsentEventKind::Withdraw => Event::ConsentWithdrawn,
-            ConsentEventKind::Object => Event::ObjectionRaised,
-            _ => Event::ConsentRefused,
-        };
-        self.leave(party, entry, event, &payload)?;
+        self.leave(party, entry, told_as(kind), &payload)?;
         if let Some(opened) = opened {
             self.made.rows.lines.push(opened);
             self.lines.push(Line {

@@ -23,6 +23,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::collected::RawIdentifier;
+use crate::domain::consent::ConsentEventKind;
+use crate::domain::event::Event;
 use crate::domain::id::{CollectorId, RecipientId, SubjectId};
 use crate::domain::personal::Personal;
 use crate::domain::policy::Trust;
@@ -37,6 +39,7 @@ use super::{Error, Gateway, Result};
 pub use check::{Code, Violation};
 pub use notice::HandedOut;
 pub use read::{LineEvent, LineView, Withdrawn};
+pub(super) use record::MARKETING;
 
 /// How often an interaction is prepared again when others change the same person meanwhile.
 const TRIES: usize = 8;
@@ -394,14 +397,21 @@ impl Gateway {
     }
 }
 
+/// The event of the log that tells of a choice.
+pub(super) const fn told_as(kind: ConsentEventKind) -> Event {
+    match kind {
+        ConsentEventKind::Give => Event::ConsentGiven,
+        ConsentEventKind::Withdraw => Event::ConsentWithdrawn,
+        ConsentEventKind::Object => Event::ObjectionRaised,
+        _ => Event::ConsentRefused,
+    }
+}
+
 fn written(stop: &Stop) -> (String, String, String) {
     (stop.kind.as_str().to_owned(), stop.subject.to_string(), stop.what.clone())
 }
 
 fn read_back((kind, subject, what): &(String, String, String), at: Timestamp) -> Option<Stop> {
     use super::journal::StopKind;
-    let kind = [StopKind::Withdrawal, StopKind::Refusal, StopKind::Objection, StopKind::Suppression, StopKind::Erasure]
-        .into_iter()
-        .find(|known| known.as_str() == kind)?;
-    Some(Stop { kind, subject: SubjectId::parse(subject)?, what: what.clone(), at })
+    Some(Stop { kind: StopKind::parse(kind)?, subject: SubjectId::parse(subject)?, what: what.clone(), at })
 }

@@ -25,7 +25,7 @@ use super::notice::Shown;
 use super::{Action, Caller, Choice, Interaction, Recorded};
 
 /// The scope of suppression that an objection to direct marketing makes (Art. 21(3)).
-pub(super) const MARKETING: &str = "direct_marketing";
+pub(in crate::gateway) const MARKETING: &str = "direct_marketing";
 
 /// What a unit comes to.
 pub(super) struct Prepared {

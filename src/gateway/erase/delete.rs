@@ -18,7 +18,7 @@ use super::ErasureStep;
 use super::ledger::WrittenPlan;
 
 /// Rows deleted in one commit.
-const ROWS_PER_COMMIT: i64 = 10_000;
+pub(super) const ROWS_PER_COMMIT: i64 = 10_000;
 /// How often the last commit is prepared again because rows came or went meanwhile.
 const TRIES: usize = 16;
 
@@ -147,7 +147,7 @@ impl Gateway {
 }
 
 /// The state row goes, or stays for the one purpose that what is kept may serve.
-fn end_subject(
+pub(super) fn end_subject(
     transaction: &mut Transaction<'_>,
     subject: SubjectId,
     kept: Option<u32>,
@@ -164,7 +164,7 @@ fn end_subject(
 }
 
 /// Locked and read, whatever their version: everything that could raise it is denied since E1.
-fn locked(subjects: &[SubjectId]) -> Vec<Expected> {
+pub(super) fn locked(subjects: &[SubjectId]) -> Vec<Expected> {
     subjects.iter().map(|subject| Expected { subject: *subject, version: None }).collect()
 }
 

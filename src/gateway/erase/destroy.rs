@@ -1,11 +1,5 @@
 //! E2 and E3: what must outlive the loss of both stores is written to files, then the keys go.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
-
-use crate::crypto::mac::hash;
 use crate::domain::id::SubjectId;
 use crate::gateway::journal::{Stop, StopKind};
 use crate::gateway::keyholder::HOLDER_SUBJECT;
@@ -38,11 +32,7 @@ impl Gateway {
             }));
         }
         self.journal.write(stops).await?;
-        let path = self.erased_memory();
-        let fingerprints = ledger.fingerprints.clone();
-        tokio::task::spawn_blocking(move || append_fingerprints(&path, &fingerprints))
-            .await
-            .map_err(|_| Error::WrongState("the memory of the log cannot be written"))?
+        self.remember_fingerprints(ledger.fingerprints.clone()).await
     }
 
     /// E3: one transaction of the key store; from here on this process holds the keys no more. Other
@@ -84,13 +74,6 @@ impl Gateway {
         self.forget(ledger.subjects.iter().copied());
         self.forget_identifiers();
         Ok(())
-    }
-
-    /// The file that recognises a resurrected key: `<hex H(origin)[..4]>.erased`.
-    pub(super) fn erased_memory(&self) -> PathBuf {
-        let digest = hash(self.origin.as_bytes());
-        let name: String = data_encoding::HEXLOWER.encode(&digest).chars().take(8).collect();
-        self.settings.memory.join(format!("{name}.erased"))
     }
 }
 
@@ -139,32 +122,4 @@ impl Doomed {
         keys::insert_tombstones(connection, &tombstones)?;
         keys::insert_audit_keys(connection, &self.successors)
     }
-}
-
-/// Appends the fingerprints that do not stand in the file yet, one line each, and makes them durable.
-fn append_fingerprints(path: &std::path::Path, fingerprints: &[[u8; 32]]) -> Result<()> {
-    let failed = |source| Error::File {
-        what: "cannot write the memory of destroyed keys",
-        path: path.display().to_string(),
-        source,
-    };
-    let folder = path.parent().unwrap_or(std::path::Path::new("."));
-    crate::gateway::set_up::make_private_folder(folder)?;
-    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
-    let mut known = String::new();
-    file.read_to_string(&mut known).map_err(failed)?;
-    let mut text = String::new();
-    // A line that a crash cut short is ignored by readers; it must not swallow the next one.
-    if !known.is_empty() && !known.ends_with('\n') {
-        text.push('\n');
-    }
-    for fingerprint in fingerprints {
-        let line = data_encoding::HEXLOWER.encode(fingerprint);
-        if !known.lines().any(|stands| stands == line) {
-            text.push_str(&line);
-            text.push('\n');
-        }
-    }
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
 }

@@ -10,6 +10,8 @@
 //! any copy; after E4 nothing of them is left but keyed marks, which keep old events from bringing
 //! them back, and what a law obliges to keep, under a fresh key, for one purpose.
 //!
+//! Whoever comes back with an old copy is erased again before anybody is served (`replay`).
+//!
 //! Deliberately absent: erasure by masking, soft delete, a way back, and holds (they come later and
 //! belong inside E1).
 
@@ -17,8 +19,10 @@ mod begin;
 mod delete;
 mod destroy;
 mod ledger;
+mod memory;
 mod plan;
 mod receipt;
+mod replay;
 #[cfg(test)]
 pub(in crate::gateway) mod tests;
 

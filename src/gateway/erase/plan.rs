@@ -29,7 +29,7 @@ use crate::storage::{Expected, Id16, deliveries, disclosures, erasures, identiti
 
 use super::ledger::WrittenPlan;
 
-use retained::locked_purpose;
+pub(super) use retained::locked_purpose;
 
 const TO_MARK: Access =
     Access::because("an erased person's identifiers are turned into keyed marks, which later cannot be done");
@@ -84,6 +84,29 @@ pub(super) struct Member {
 }
 
 impl Plan {
+    /// A plan for nobody yet.
+    pub(super) fn empty(policy: Arc<PolicyInForce>, now: Timestamp) -> Self {
+        Self {
+            now,
+            members: Vec::new(),
+            left_out: Vec::new(),
+            rests_on: Vec::new(),
+            marks: Vec::new(),
+            suppressions: Vec::new(),
+            recipients: BTreeSet::new(),
+            tasks: Vec::new(),
+            fingerprints: Vec::new(),
+            receipt_key: [0; 16],
+            owned_keys: Vec::new(),
+            open_deliveries: 0,
+            written: WrittenPlan {
+                policy: format!("sha256:{}", data_encoding::HEXLOWER.encode(&policy.policy.hash.0)),
+                ..WrittenPlan::default()
+            },
+            policy,
+        }
+    }
+
     /// Every subject whose remembered state is old afterwards.
     pub(super) fn everybody(&self) -> Vec<SubjectId> {
         self.rests_on.iter().map(|expected| expected.subject).collect()
@@ -122,23 +145,10 @@ impl Gateway {
         let ids: Vec<SubjectId> = taken.iter().map(|subject| subject.id).collect();
 
         let mut plan = Plan {
-            now,
-            members: Vec::with_capacity(taken.len()),
             left_out,
             rests_on: people.iter().flat_map(|person| person.rests_on()).collect(),
-            marks: Vec::new(),
-            suppressions: Vec::new(),
-            recipients: BTreeSet::new(),
-            tasks: Vec::new(),
-            fingerprints: Vec::new(),
             receipt_key: self.source.random().map_err(Error::Protection)?,
-            owned_keys: Vec::new(),
-            open_deliveries: 0,
-            written: WrittenPlan {
-                policy: format!("sha256:{}", data_encoding::HEXLOWER.encode(&policy.policy.hash.0)),
-                ..WrittenPlan::default()
-            },
-            policy: Arc::clone(&policy),
+            ..Plan::empty(Arc::clone(&policy), now)
         };
         let mut named: Vec<(IdentifierKind, Zeroizing<String>)> = Vec::new();
         let lock = locked_purpose(&policy.policy);
@@ -169,7 +179,7 @@ impl Gateway {
 
     /// One subject: its marks while its identifiers can still be read, its keys' fingerprints, and
     /// what of its records is retained.
-    async fn plan_member(
+    pub(super) async fn plan_member(
         &self,
         plan: &mut Plan,
         subject: StoredSubject,

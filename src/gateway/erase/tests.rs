@@ -1,6 +1,8 @@
 //! An erasure through the gateway's own functions: the end state, a kill after each step, old events
 //! afterwards. (Law: Art. 17, 19, 21(3); invariants I9–I12 of the requests.)
 
+mod returned;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +77,7 @@ fn settings(folder: &Path, (database, keys): Stores) -> Settings {
         public_url: "http://127.0.0.1".to_owned(),
         origin: Some("amanat.test/log".to_owned()),
         memory: folder.join("memory"),
+        mirror: None,
         journal: vec![folder.join("journal")],
         key_life: Duration::from_secs(30),
         checkpoint_every: Duration::from_millis(50),

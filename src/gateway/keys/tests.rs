@@ -52,6 +52,7 @@ impl House {
             public_url: "http://127.0.0.1".to_owned(),
             origin: None,
             memory: self.path("memory"),
+            mirror: None,
             journal: vec![self.path("journal")],
             key_life: Duration::from_secs(30),
             checkpoint_every: Duration::from_secs(1),

@@ -99,6 +99,24 @@ pub fn leaves_of_events_between(
     rows.into_iter().map(stored_leaf).collect()
 }
 
+/// The leaves from `from` on that name destroyed keys, in order, at most `limit`. They have an index of
+/// their own.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn leaves_of_destroyed_keys(connection: &mut Connection, from: u64, limit: i64) -> Result<Vec<StoredLeaf>> {
+    // In the very words of the index, or SQLite does not see that it fits.
+    let which = || sql::<Bool>("event IN (702, 703, 730, 903)");
+    let from = i64::try_from(from).unwrap_or(i64::MAX);
+    let rows: Vec<LeafColumns> = on!(connection, c => audit_leaf::table
+        .filter(audit_leaf::log.eq(LOG).and(audit_leaf::seq.ge(from)).and(which()))
+        .order(audit_leaf::seq)
+        .limit(limit)
+        .select((audit_leaf::seq, audit_leaf::entry, audit_leaf::time, audit_leaf::event, audit_leaf::leaf, audit_leaf::hash))
+        .load(c))?;
+    rows.into_iter().map(stored_leaf).collect()
+}
+
 /// The position of the newest leaf of these events. Reads the whole log: the events have no index.
 ///
 /// # Errors

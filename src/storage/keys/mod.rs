@@ -31,16 +31,18 @@ pub use jobs::{
 pub use living::{KeyTable, destroyed_keys, living_keys};
 pub use rewrap::{Cursor, Rewrappable, WrappedRow, count_to_rewrap, page_to_rewrap, replace_wrapped, wrapped_under};
 pub use rows::{
-    StoredAuditKey, StoredOwnedKey, StoredSubjectKey, audit_keys_by_ids, audit_keys_of, delete_audit_keys,
-    delete_owned_key, delete_owned_keys_of, delete_subject_keys, insert_audit_keys, insert_owned_keys,
-    insert_subject_keys, owned_key, subject_key, subject_key_page, subject_keys,
+    StoredAuditKey, StoredOwnedKey, StoredSubjectKey, audit_key_page, audit_keys_by_ids, audit_keys_of,
+    delete_audit_key, delete_audit_keys, delete_owned_key, delete_owned_keys_of, delete_subject_key,
+    delete_subject_keys, insert_audit_keys, insert_owned_keys, insert_subject_keys, owned_key, subject_key,
+    subject_key_page, subject_keys,
 };
 pub use service::{
     LastSigned, StoredKek, StoredSecret, compare_and_sign, forget_secrets, insert_kek, insert_secret, keks,
     last_signed, secrets, set_kek_state,
 };
 pub use tombstones::{
-    StoredTombstone, destroyed, erased_whole, fingerprints_alive, insert_tombstones, tombstoned_subjects,
+    StoredTombstone, destroyed, erased_whole, fingerprints_of, insert_tombstones, remember_fingerprints,
+    returned_holders, tombstoned_subjects, without_tombstone,
 };
 
 const SQLITE: diesel_migrations::EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/keys/sqlite");

@@ -203,6 +203,22 @@ pub fn delete_subject_keys(connection: &mut Connection, subject: Id16, below: Op
     )
 }
 
+/// Destroys one version of a subject's data key.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn delete_subject_key(connection: &mut Connection, subject: Id16, key_version: u32) -> Result<usize> {
+    Ok(on!(connection, c => diesel::delete(subject_key::table.find((subject, number(key_version)))).execute(c))?)
+}
+
+/// Destroys one audit key.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn delete_audit_key(connection: &mut Connection, id: Id16) -> Result<usize> {
+    Ok(on!(connection, c => diesel::delete(audit_key::table.find(id)).execute(c))?)
+}
+
 /// The audit keys of a holder.
 ///
 /// # Errors
@@ -223,6 +239,20 @@ pub fn audit_keys_of(connection: &mut Connection, holder_kind: i16, holder: Id16
 pub fn audit_keys_by_ids(connection: &mut Connection, ids: &[Id16]) -> Result<Vec<StoredAuditKey>> {
     let rows: Vec<AuditRow> = on!(connection, c => audit_key::table
         .filter(audit_key::id.eq_any(ids))
+        .select((audit_key::id, audit_key::holder_kind, audit_key::holder, audit_key::class, audit_key::kek_version, audit_key::wrapped, audit_key::created_at))
+        .load(c))?;
+    rows.into_iter().map(stored_audit).collect()
+}
+
+/// A page of all audit keys of people, by id.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn audit_key_page(connection: &mut Connection, after: Id16, limit: i64) -> Result<Vec<StoredAuditKey>> {
+    let rows: Vec<AuditRow> = on!(connection, c => audit_key::table
+        .filter(audit_key::id.gt(after).and(audit_key::holder_kind.eq(1_i16)))
+        .order(audit_key::id)
+        .limit(limit)
         .select((audit_key::id, audit_key::holder_kind, audit_key::holder, audit_key::class, audit_key::kek_version, audit_key::wrapped, audit_key::created_at))
         .load(c))?;
     rows.into_iter().map(stored_audit).collect()

@@ -137,4 +137,16 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::storage::sql_types::Instant;
+
+    audit_restore (log) {
+        log -> SmallInt,
+        size -> BigInt,
+        root -> Binary,
+        time -> Instant,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(audit_checkpoint, audit_cosignature);

@@ -9,6 +9,7 @@ pub mod diagnostics;
 pub mod postgres;
 pub mod process;
 pub mod recipient;
+pub mod snapshot;
 pub mod store;
 pub mod wire;
 pub mod witness;
@@ -165,6 +166,7 @@ pub fn settings(backend: Backend, folder: &Path) -> Settings {
         public_url: "http://127.0.0.1".to_owned(),
         origin: Some("amanat.test/log".to_owned()),
         memory: folder.join("memory"),
+        mirror: None,
         journal: vec![folder.join("journal")],
         key_life: Duration::from_secs(30),
         public_entries: false,

@@ -28,7 +28,7 @@ impl Installed {
             ("audit.memory", below(&format!("memory-{port}"))),
             ("audit.checkpoint_every", "100ms".to_owned()),
             ("audit.origin", "amanat.test/log".to_owned()),
-            ("journal.places", format!("[\"{}\"]", below(&format!("journal-{port}")))),
+            ("journal.places", below(&format!("journal-{port}"))),
             ("policy.directory", concat!(env!("CARGO_MANIFEST_DIR"), "/policies").to_owned()),
             ("delivery.files", below("deliveries")),
             ("log.level", "warn".to_owned()),

@@ -130,7 +130,7 @@ impl Gateway {
 
 /// The one purpose that data kept by law may still serve: an active one on a legal obligation that
 /// some kept field names. Without one nothing is kept, because nothing could lawfully use it.
-pub(super) fn locked_purpose(policy: &Policy) -> Option<PurposeId> {
+pub(in crate::gateway::erase) fn locked_purpose(policy: &Policy) -> Option<PurposeId> {
     policy
         .purposes
         .values()
