@@ -21,7 +21,7 @@ use crate::storage::audit_log::{self, StoredHashes};
 use crate::storage::{self, Connection};
 use crate::telemetry::metrics as figures;
 
-use super::checkpoint::{LogRefusal, Published};
+use super::checkpoint::{LogRefusal, Published, log_keys};
 use super::housekeeping::pause;
 use super::{Error, Gateway, Result, prove};
 
@@ -109,9 +109,11 @@ impl Gateway {
             let partial = partial_tiles(published.size);
             self.put_tiles(place, partial.clone()).await?;
             let before = partial_tiles(standing.covered);
+            let handovers = self.handovers(standing.covered, published.size).await?;
             let (place, note) = (place.to_owned(), published.note.clone());
             blocking(move || {
                 let folder = Folder::new(&place);
+                handovers.iter().try_for_each(|(size, note)| folder.put_handover(*size, note))?;
                 folder.put_checkpoint(&note)?;
                 before.iter().chain(&partial).try_for_each(|tile| folder.keep_only(tile, &partial))
             })
@@ -119,6 +121,16 @@ impl Gateway {
             (standing.covered, standing.note) = (published.size, published.note.clone());
         }
         self.remove_pruned(place, standing).await
+    }
+
+    /// The checkpoints behind `from` and up to `to` at which one key of the log handed over to the next.
+    async fn handovers(&self, from: u64, to: u64) -> Result<Vec<(u64, String)>> {
+        let read = self.database.read(move |connection| {
+            let keys = log_keys(connection)?;
+            let sizes = keys.handovers().filter(|size| *size > from && *size <= to).collect();
+            audit_log::checkpoint_notes(connection, &sizes)
+        });
+        read.await.map_err(Error::store)
     }
 
     /// Reads tiles from the store and writes those that are not there.

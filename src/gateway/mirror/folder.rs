@@ -25,7 +25,16 @@ impl<'a> Folder<'a> {
 
     /// The checkpoint, if there is one.
     pub(in crate::gateway) fn checkpoint(&self) -> Result<Option<String>> {
-        let bytes = self.read(&self.0.join(CHECKPOINT), BundlePath::Checkpoint.maximum_length())?;
+        self.note(Path::new(CHECKPOINT))
+    }
+
+    /// The checkpoint of this size, where one key of the log handed over to the next.
+    pub(in crate::gateway) fn handover(&self, size: u64) -> Result<Option<String>> {
+        self.note(Path::new(&BundlePath::CheckpointOf(size).to_string()))
+    }
+
+    fn note(&self, name: &Path) -> Result<Option<String>> {
+        let bytes = self.read(&self.0.join(name), BundlePath::Checkpoint.maximum_length())?;
         bytes
             .map(|bytes| {
                 String::from_utf8(bytes).map_err(|_| Error::Unacceptable("the checkpoint of the mirror is no text"))
@@ -73,6 +82,13 @@ impl<'a> Folder<'a> {
         }
         failpoint::reached("mirror.tiles");
         folders.iter().try_for_each(|folder| sync(folder))
+    }
+
+    /// Writes a checkpoint at which one key handed over to the next, and makes it durable.
+    pub(super) fn put_handover(&self, size: u64, note: &str) -> Result<()> {
+        let path = self.0.join(BundlePath::CheckpointOf(size).to_string());
+        self.replace(&path, note.as_bytes())?;
+        path.parent().map_or(Ok(()), sync)
     }
 
     /// Replaces the checkpoint. Every tile that it covers must be durable.

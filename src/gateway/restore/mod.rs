@@ -174,9 +174,13 @@ impl Gateway {
             .map_err(|_| Error::WrongState("the work with files was broken off"))??;
             hashes = hashes.get(leaves.len()..).unwrap_or_default();
             let count = u64::try_from(leaves.len()).unwrap_or(0);
-            // The last commit brings the checkpoint that covers all of it.
-            let checkpoint = hashes.is_empty().then(|| (survey.target.size, survey.note.clone()));
-            self.append_lost(before, from, leaves, checkpoint).await?;
+            // The last commit brings the checkpoint that covers all of it, and those where keys changed.
+            let mut checkpoints = Vec::new();
+            if hashes.is_empty() {
+                checkpoints.clone_from(&survey.handovers);
+                checkpoints.push((survey.target.size, survey.note.clone()));
+            }
+            self.append_lost(before, from, leaves, checkpoints).await?;
             from += count;
         }
         Ok(())
@@ -187,13 +191,13 @@ impl Gateway {
         before: RestoreState,
         from: u64,
         leaves: Vec<LostLeaf>,
-        checkpoint: Option<(u64, String)>,
+        checkpoints: Vec<(u64, String)>,
     ) -> Result<()> {
         let at = self.source.now().into();
         let unit = Unit::change(Vec::new(), Vec::new(), move |transaction, _| {
             audit_log::begin_restore(transaction, &before)?;
             audit_log::bring_back(transaction, from, &leaves)?;
-            if let Some((size, note)) = &checkpoint {
+            for (size, note) in &checkpoints {
                 audit_log::insert_checkpoint(transaction.connection(), *size, note, at)?;
             }
             Ok(Step::Commit)

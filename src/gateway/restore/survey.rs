@@ -13,7 +13,7 @@ use crate::domain::event::{Event, Role};
 use crate::gateway::checkpoint::{LogRefusal, Memory, frontier_at, log_keys};
 use crate::gateway::mirror::Folder;
 use crate::gateway::{Error, Result};
-use crate::storage::audit_log::{LogHead, LostLeaf, RestoreState, StoredHashes};
+use crate::storage::audit_log::{self, LogHead, LostLeaf, RestoreState, StoredHashes};
 use crate::storage::keys::LastSigned;
 use crate::storage::{Connection, Micros};
 
@@ -63,6 +63,10 @@ pub(super) struct Survey {
     pub(super) note: String,
     /// The hashes of the missing leaves, in order.
     pub(super) hashes: Vec<Hash>,
+    /// Size and note of the checkpoints that the store lacks at which one key handed over to the next.
+    pub(super) handovers: Vec<(u64, String)>,
+    /// The roots right behind the rotations among the missing leaves.
+    rotated: Vec<(u64, Hash)>,
     events: BTreeMap<u16, Lost>,
 }
 
@@ -82,6 +86,8 @@ impl Survey {
             target,
             note: newest.note.clone(),
             hashes: Vec::new(),
+            handovers: Vec::new(),
+            rotated: Vec::new(),
             events: BTreeMap::new(),
         };
         let mirrored = claims.iter().find(|claim| claim.who == "the mirror holds");
@@ -111,12 +117,40 @@ impl Survey {
             survey.read_tile(mirror, &mut follow, claims, &mut keys, &head)?;
             progress(follow.frontier.size() - head.size, to - head.size);
         }
-        let keys: Vec<VerifierKey> = keys.all().filter_map(|typed| verifier_key(&head.origin, typed)).collect();
+        let signers: Vec<VerifierKey> = keys.all().filter_map(|typed| verifier_key(&head.origin, typed)).collect();
         for claim in claims {
-            let opened = checkpoint::open(claim.note.as_bytes(), Some(&head.origin), &keys, &[]);
+            let opened = checkpoint::open(claim.note.as_bytes(), Some(&head.origin), &signers, &[]);
             opened.map_err(|error| damaged(&format!("{} a checkpoint that is not believed: {error}", claim.who)))?;
         }
+        for size in keys.handovers().filter(|size| *size <= to) {
+            survey.find_handover(connection, mirror, size, (&head, &signers))?;
+        }
         Ok(survey)
+    }
+
+    /// Takes from the mirror the checkpoint of this size, at which one key handed over to the next, if the
+    /// store does not have it. A mirror that lacks it costs those who know the old key alone their way.
+    fn find_handover(
+        &mut self,
+        connection: &mut Connection,
+        mirror: &Folder<'_>,
+        size: u64,
+        (head, signers): (&LogHead, &[VerifierKey]),
+    ) -> Result<()> {
+        if !audit_log::checkpoint_notes(connection, &[size].into()).map_err(Error::store)?.is_empty() {
+            return Ok(());
+        }
+        let Some(note) = mirror.handover(size)? else { return Ok(()) };
+        let root = match self.rotated.iter().find(|(rotated, _)| *rotated == size) {
+            Some((_, root)) => *root,
+            None => tree::root(size, &StoredHashes::new(connection)).map_err(Error::store)?,
+        };
+        let opened = checkpoint::open(note.as_bytes(), Some(&head.origin), signers, &[]);
+        if !opened.is_ok_and(|opened| (opened.checkpoint.size, opened.checkpoint.root) == (size, root)) {
+            return Err(damaged(&format!("the mirror: checkpoints/{size} is not the one of that size")));
+        }
+        self.handovers.push((size, note));
+        Ok(())
     }
 
     /// Reads the leaves of one tile that are missing.
@@ -151,6 +185,9 @@ impl Survey {
             follow.frontier.append(&hash);
             follow.last = hash;
             self.hashes.push(hash);
+            if leaf.event == Event::LogKeyRotated {
+                self.rotated.push((seq + 1, follow.frontier.root()));
+            }
             for claim in claims.iter().filter(|claim| claim.checkpoint.size == seq + 1) {
                 claim.holds(&follow.frontier.root(), head.size)?;
             }

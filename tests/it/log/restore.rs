@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use amanat::audit::leaf::Cause;
+use amanat::audit::trust::Trust;
 use amanat::domain::collected::{Collected, CollectedKind, Narrowing, RawIdentifier};
 use amanat::domain::id::{CollectorId, FieldPath, SubjectId};
 use amanat::domain::identifier::IdentifierKind;
@@ -11,6 +13,7 @@ use amanat::domain::subject_request::RequestKind;
 use amanat::gateway::consent::{Act, Action, Actor, Choice, Consented, Interaction};
 use amanat::gateway::restore::{self, Restored};
 use amanat::gateway::subject_request::{Asked, AskedIdentifier, Opener};
+use amanat::gateway::verify::{Verification, verify};
 use amanat::gateway::{Error, Gateway, KeyringSource};
 
 use crate::harness::process::Installed;
@@ -179,6 +182,38 @@ on_both! {
         assert_eq!((report.exit, faults(&report)), (10, vec![]), "{report:?}");
         let again = log.restored(&place).await.expect("restored");
         assert_eq!(again.from, again.to, "nothing is missing any more");
+    }
+
+    async fn a_copy_from_before_a_key_rotation_comes_forward(log: TestLog) {
+        let mut log = log;
+        let place = log.with_mirror();
+        log.session(async |house| grow(house, 300).await).await;
+        let older = Snapshot::of(&log.settings.database);
+        let patience = std::time::Duration::from_secs(5);
+        let rotated = log
+            .session(async |house| {
+                grow(house, 100).await;
+                let rotated = house.rotate_log_key(Cause::Planned, patience).await.expect("rotated");
+                grow(house, 100).await;
+                rotated
+            })
+            .await;
+        let saved = log.saved();
+        older.put_back();
+        assert_eq!(log.refusal().await.0, 30);
+        log.restored(&place).await.expect("restored");
+        log.session(async |house| {
+            assert_eq!(house.log_verifier().expect("key"), rotated.keys.next);
+            grow(house, 10).await;
+        })
+        .await;
+        let report = log.verify_with(saved);
+        assert_eq!((report.exit, faults(&report)), (10, vec![]), "{report:?}");
+        for key in [rotated.keys.current, rotated.keys.next] {
+            let trust = Trust::parse(&format!("log {key}\nquorum none\n")).expect("trust");
+            let report = verify(&Verification { trust: Some(trust), ..log.verification() }, |_, _| {}).expect("verifiable");
+            assert_eq!((report.exit, faults(&report)), (10, vec![]), "{key}: {report:?}");
+        }
     }
 
     async fn a_mirror_with_one_wrong_byte_changes_nothing(log: TestLog) {
