@@ -275,10 +275,6 @@ async fn opening(entries: u64) {
     house.close();
     check(&settings, now, None);
     check(&settings, now, Some(opener));
-
-    let house = open(folder.path()).await;
-    scrubbing(&house, Duration::from_secs(if entries < 1_000_000 { 5 } else { 60 })).await;
-    house.close();
 }
 
 fn check(settings: &Settings, now: jiff::Timestamp, opener: Option<PartOpener>) {

@@ -57,6 +57,23 @@ impl Gateway {
         Ok(Receipt::new(logs + "quorum none\n", proof, vec![part], statement))
     }
 
+    /// The proof of an entry, and the receipt that opens one part of it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an entry or part that is not there, or whose key was destroyed;
+    /// [`Error::Pending`] until a checkpoint covers it.
+    pub(super) async fn receipt_of_entry(&self, shown: Shown) -> Result<(LogProof, Receipt)> {
+        let proof = self.prove_entry(shown.entry).await?;
+        let house = self.clone();
+        let open = move || {
+            let mut connection = house.database.reader().map_err(Error::store)?;
+            house.opened_part_of(&mut connection, shown)
+        };
+        let part = tokio::task::spawn_blocking(open).await.map_err(|_| Error::Contention)??;
+        let receipt = self.receipt_of(&proof, part)?;
+        Ok((proof, receipt))
+    }
+
     /// The part of an entry by itself.
     ///
     /// # Errors

@@ -9,6 +9,7 @@
 
 mod contents;
 mod opening;
+mod receipt;
 
 use jiff::Timestamp;
 use jiff::civil::Date;

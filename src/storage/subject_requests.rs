@@ -217,6 +217,19 @@ pub fn request(connection: &mut Connection, id: SubjectRequestId) -> Result<Opti
     row.map(stored_request).transpose()
 }
 
+/// The entry of the leaf that tells of a request's arrival.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn entry_of_request(connection: &mut Connection, id: SubjectRequestId) -> Result<Option<EntryId>> {
+    let entry: Option<Id16> = on!(connection, c => subject_request::table
+        .find(Id16::from(id))
+        .select(subject_request::entry)
+        .first(c)
+        .optional())?;
+    Ok(entry.map(Into::into))
+}
+
 /// The requests of a case, in the order of their ids.
 ///
 /// # Errors

@@ -68,6 +68,18 @@ both! {
         assert_eq!(parsed.verify(TrustSource::Receipt).exit, 10);
         assert_eq!(receipt["statement"]["person"], email.as_str());
 
+        // That somebody asked, and when, is proved for good and for every right.
+        for request in [&access["id"], &opened["requests"][1]["id"]] {
+            let path = format!("/v1/subject-requests/{}/receipt?of=arrival", request.as_str().expect("id"));
+            let (status, receipt) = gateway.call(&token, Method::GET, &path, None).await;
+            assert_eq!((status, &receipt["statement"]["request"]), (200, &opened["reference"]), "{receipt}");
+            let parsed = Receipt::parse(receipt.to_string().as_bytes()).expect("receipt");
+            assert_eq!(parsed.verify(TrustSource::Receipt).exit, 10);
+            assert!(!receipt.to_string().contains(&email));
+        }
+        let (status, _) = gateway.call(&token, Method::GET, &format!("{erasure}/receipt?of=something"), None).await;
+        assert_eq!(status, 400);
+
         // Nothing is found any more, and another service learns nothing of the case.
         let again = ask(&gateway, &token, json!(["access"]), &email).await;
         assert_eq!(again["requests"][0]["outcome"], "no_data", "{again}");

@@ -34,14 +34,7 @@ impl Gateway {
                 None => line.events.last(),
             };
             let entry = Wanted::Entry(told.ok_or(Error::NotFound)?.entry);
-            let proof = self.prove_entry(entry).await?;
-            let house = self.clone();
-            let open = move || {
-                let mut connection = house.database.reader().map_err(Error::store)?;
-                house.opened_part_of(&mut connection, Shown { entry, role: Role::Subject })
-            };
-            let part = tokio::task::spawn_blocking(open).await.map_err(|_| Error::Contention)??;
-            let receipt = self.receipt_of(&proof, part)?;
+            let (proof, receipt) = self.receipt_of_entry(Shown { entry, role: Role::Subject }).await?;
 
             let payload = Payload {
                 subject: Some(*subject.id.as_bytes()),

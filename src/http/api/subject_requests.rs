@@ -221,12 +221,24 @@ pub(in crate::http) async fn package(call: Call) -> Result<Answer, Problem> {
 }
 
 /// `GET /v1/subject-requests/{id}/receipt`: the receipt of an erasure, for an hour after it was given
-/// first; afterwards nobody here has it.
-#[utoipa::path(get, path = "/v1/subject-requests/{id}/receipt", tag = "subject requests", params(("id" = String, Path)),
+/// first; afterwards nobody here has it. With `?of=arrival` the receipt that the request came in, of any
+/// right and at any time.
+#[utoipa::path(get, path = "/v1/subject-requests/{id}/receipt", tag = "subject requests",
+    params(
+        ("id" = String, Path),
+        ("of" = Option<String>, Query, description = "`arrival`: that the request came in, and when; the erasure if absent"),
+    ),
     responses((status = 200, description = "A file of the format `amanat-receipt/1`"), (status = 409, description = "No checkpoint covers it yet")))]
 pub(in crate::http) async fn receipt(call: Call) -> Result<Answer, Problem> {
     let (_, request) = own(&call).await?;
-    let text = call.app.house.erasure_receipt(request.id).await?;
+    let text = match call.query("of").as_deref() {
+        None => call.app.house.erasure_receipt(request.id).await?,
+        Some("arrival") => call.app.house.arrival_receipt(request.id).await?,
+        Some(_) => {
+            return Err(Problem::new(Code::MalformedRequest)
+                .detail("a receipt is of the erasure, or asked for with ?of=arrival"));
+        }
+    };
     Ok(Answer::bytes("application/json", text.into_bytes()))
 }
 
