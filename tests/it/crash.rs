@@ -74,16 +74,31 @@ fn killing_the_database_loses_nothing() {
     conclude(&mut installed, &database, &sent);
 }
 
+/// Two gateways that serve from one database.
+struct Two {
+    first: Installed,
+    second: Installed,
+    doors: [String; 2],
+    sent: Arc<Sent>,
+    database: String,
+}
+
+impl Two {
+    fn start(folder: &Path) -> Self {
+        let (database, keys) = postgres(server());
+        let [mut first, mut second] = [(); 2].map(|()| Installed::new(folder, &database, &keys));
+        let sent = Sent::new(first.key("shop-server"));
+        first.start();
+        second.start();
+        let doors = [first.url.clone(), second.url.clone()];
+        Self { first, second, doors, sent, database }
+    }
+}
+
 #[test]
 fn two_gateways_on_one_database_keep_one_log() {
     let folder = tempfile::tempdir().expect("folder");
-    let (database, keys) = postgres(server());
-    let mut first = Installed::new(folder.path(), &database, &keys);
-    let mut second = Installed::new(folder.path(), &database, &keys);
-    let sent = Sent::new(first.key("shop-server"));
-    first.start();
-    second.start();
-    let doors = [first.url.clone(), second.url.clone()];
+    let Two { mut first, mut second, doors, sent, database } = Two::start(folder.path());
     for _ in 0..rounds(2, 50) {
         // The same people at both doors, and one of the gateways dies in the middle.
         sent.load(&[&doors[0], &doors[1]], || {
@@ -103,13 +118,7 @@ fn two_gateways_on_one_database_keep_one_log() {
 #[test]
 fn a_frozen_gateway_forks_nothing_and_holds_nobody_up_for_long() {
     let folder = tempfile::tempdir().expect("folder");
-    let (database, keys) = postgres(server());
-    let mut first = Installed::new(folder.path(), &database, &keys);
-    let mut second = Installed::new(folder.path(), &database, &keys);
-    let sent = Sent::new(first.key("shop-server"));
-    first.start();
-    second.start();
-    let doors = [first.url.clone(), second.url.clone()];
+    let Two { mut first, mut second, doors, sent, database } = Two::start(folder.path());
     for round in 0..rounds(2, 20) {
         sent.load(&[&doors[0], &doors[1]], || {
             std::thread::sleep(dice(300, 900));
